@@ -1,0 +1,79 @@
+package peers
+
+import (
+	"math"
+	"net/netip"
+	"sync/atomic"
+	"time"
+)
+
+// A Peer is an address that takes part in the relay. Its methods may be called
+// by any goroutine, also after the peer has left the table.
+type Peer struct {
+	// Never change.
+	addr   netip.AddrPort
+	number uint64
+	joined int64 // nanoseconds since the table's epoch
+
+	// Changed by the table under its lock, read by anyone.
+	may    atomic.Uint32
+	static atomic.Bool
+
+	// Changed by the goroutine that calls Table.Heard, read by anyone.
+	heard atomic.Int64 // nanoseconds since the table's epoch; never: for a static peer
+
+	// Path belongs to the datapath. The table keeps it and never looks at it.
+	Path Path
+}
+
+// A Path is what the datapath remembers of the way to a peer.
+type Path struct {
+	Source     atomic.Uint32 // which local address the peer knows us by, numbered by the datapath; 0: the kernel chooses
+	TrainLimit atomic.Uint32 // datagrams of this many bytes or more leave on their own; 0: no limit was met
+}
+
+// never is the time at which a static peer that has not spoken was heard: over
+// for any expiry.
+const never = math.MinInt64
+
+// Addr returns the address of the peer, unmapped.
+func (p *Peer) Addr() netip.AddrPort { return p.addr }
+
+// Number returns the number of the peer: each that joins gets a higher one, so
+// that the lists of a [Table] are in ascending order.
+func (p *Peer) Number() uint64 { return p.number }
+
+// May returns what the peer may do.
+func (p *Peer) May() May { return May(p.may.Load()) }
+
+// MaySend reports whether datagrams of the peer are relayed.
+func (p *Peer) MaySend() bool { return p.May()&MaySend != 0 }
+
+// MayReceive reports whether the peer gets the datagrams of others.
+func (p *Peer) MayReceive() bool { return p.May()&MayReceive != 0 }
+
+// Static reports whether the peer comes from the configuration and so never
+// expires.
+func (p *Peer) Static() bool { return p.static.Load() }
+
+// Joined returns when the peer entered the table.
+func (t *Table) Joined(p *Peer) time.Time { return t.epoch.Add(time.Duration(p.joined)) }
+
+// LastHeard returns when the last datagram of the peer came. It is false for a
+// static peer that has never sent one.
+func (t *Table) LastHeard(p *Peer) (time.Time, bool) {
+	heard := p.heard.Load()
+	if heard == never {
+		return time.Time{}, false
+	}
+	return t.epoch.Add(time.Duration(heard)), true
+}
+
+// refresh notes that a datagram came at the time at. The store is left out
+// where it changes nothing, for it costs more than the rest of a look-up and a
+// batch has one time.
+func (p *Peer) refresh(at int64) {
+	if p.heard.Load() != at {
+		p.heard.Store(at)
+	}
+}

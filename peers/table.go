@@ -1,0 +1,297 @@
+package peers
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Options are the limits and rules of a [Table].
+type Options struct {
+	Expiry        time.Duration // a learned peer is forgotten this long after its last datagram
+	Max           int           // learned peers at most; 0: no limit
+	MaxPerAddress int           // learned peers per IPv4 address or IPv6 /64; 0: no limit
+	Access        []Rule        // the first that covers an address decides; none: refused
+
+	// Own reports whether an address is one of the relay itself, which never
+	// becomes a peer. It is asked only about addresses that are not in the
+	// table. Nil: no address is.
+	Own func(netip.AddrPort) bool
+}
+
+// A Verdict says what became of a sender.
+type Verdict uint8
+
+const (
+	Known         Verdict = iota // it was a peer already
+	Joined                       // it is a peer from now on
+	RefusedByRule                // no access rule lets it in
+	TableFull                    // Options.Max is reached
+	AddressFull                  // Options.MaxPerAddress is reached
+	NeverAPeer                   // the address can not be a peer: multicast, broadcast, unspecified, port 0, the relay itself
+)
+
+// Refused reports whether the sender is no peer.
+func (v Verdict) Refused() bool { return v > Joined }
+
+// String returns the verdict in a few words.
+func (v Verdict) String() string {
+	return [...]string{"known", "joined", "refused by rule", "table full", "too many peers at its address", "never a peer"}[v]
+}
+
+// A Table holds the peers of one relay.
+type Table struct {
+	// Never change.
+	options Options
+	epoch   time.Time // times are kept as distances from here, so that steps of the wall clock do no harm
+	index   *index    // look-ups need no lock
+
+	// Guarded by mu; what is published is never changed again but by appending
+	// beyond its end.
+	mu         sync.Mutex
+	all        list
+	receivers  list
+	lastNumber uint64
+	learned    int
+	perAddress map[addressKey]int
+}
+
+// New returns an empty table. Times given to its methods must not lie before
+// now.
+func New(options Options, now time.Time) *Table {
+	t := &Table{options: options, epoch: now, index: newIndex(), perAddress: make(map[addressKey]int)}
+	t.all.publish(nil)
+	t.receivers.publish(nil)
+	return t
+}
+
+// Heard notes that a datagram came from addr, which must be unmapped, and
+// returns its peer: the one that is there, or a new one if the sender may
+// join. The peer is nil if the sender was refused. A known peer costs no lock
+// and no allocation.
+func (t *Table) Heard(addr netip.AddrPort, now time.Time) (*Peer, Verdict) {
+	at := int64(now.Sub(t.epoch))
+	if p := t.index.find(addr); p != nil {
+		p.refresh(at)
+		return p, Known
+	}
+	return t.admit(addr, at)
+}
+
+// Lookup returns the peer at addr, or nil. It refreshes nothing.
+func (t *Table) Lookup(addr netip.AddrPort) *Peer { return t.index.find(addr) }
+
+// Receivers returns the peers that may receive, in the order in which they
+// joined. The slice stays as it is and must not be changed.
+func (t *Table) Receivers() []*Peer { return t.receivers.load() }
+
+// Peers returns all peers, in the order in which they joined. The slice stays
+// as it is and must not be changed.
+func (t *Table) Peers() []*Peer { return t.all.load() }
+
+// Counts returns how many peers are learned and how many static.
+func (t *Table) Counts() (learned, static int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.learned, len(t.all.items) - t.learned
+}
+
+// Expire forgets the learned peers whose time is over and returns them.
+func (t *Table) Expire(now time.Time) []*Peer {
+	deadline := int64(now.Sub(t.epoch) - t.options.Expiry)
+	over := func(p *Peer) bool { return !p.Static() && p.heard.Load() <= deadline }
+	if !slices.ContainsFunc(t.Peers(), over) { // a look without the lock, for there is seldom one
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.remove(over)
+}
+
+// SetStatic makes addrs, which must be unmapped, the static peers, and returns
+// those that are new and those that are gone. A peer that is static no more
+// goes on as a learned one if it was heard within the expiry and a rule lets
+// it in. Addresses that can never be a peer are passed over.
+func (t *Table) SetStatic(addrs []netip.AddrPort, now time.Time) (added, removed []*Peer) {
+	at := int64(now.Sub(t.epoch))
+	want := make(map[netip.AddrPort]bool, len(addrs))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, addr := range addrs {
+		if want[addr] {
+			continue
+		}
+		p := t.index.find(addr)
+		if p == nil && t.neverAPeer(addr) {
+			continue
+		}
+		want[addr] = true
+		switch {
+		case p == nil:
+			p = t.insert(addr, MayBoth, true, at)
+			added = append(added, p)
+		case !p.Static():
+			t.setStatic(p, true, MayBoth)
+			added = append(added, p)
+		}
+	}
+	removed = t.remove(func(p *Peer) bool {
+		if !p.Static() || want[p.addr] {
+			return false
+		}
+		may, verdict := t.judge(p.addr)
+		if p.heard.Load() <= at-int64(t.options.Expiry) || verdict.Refused() {
+			return true
+		}
+		t.setStatic(p, false, may)
+		return false
+	})
+	t.receivers.replace(slices.DeleteFunc(slices.Clone(t.all.items), func(p *Peer) bool { return !p.MayReceive() }))
+	return added, removed
+}
+
+// admit decides about a sender that the look-up did not find.
+func (t *Table) admit(addr netip.AddrPort, at int64) (*Peer, Verdict) {
+	if t.neverAPeer(addr) {
+		return nil, NeverAPeer
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if p := t.index.find(addr); p != nil {
+		p.refresh(at)
+		return p, Known
+	}
+	may, verdict := t.judge(addr)
+	if verdict.Refused() {
+		return nil, verdict
+	}
+	return t.insert(addr, may, false, at), Joined
+}
+
+// judge says whether addr may become a learned peer, and what it then may do.
+func (t *Table) judge(addr netip.AddrPort) (May, Verdict) {
+	may := t.ruleFor(addr.Addr())
+	switch {
+	case may == MayNothing:
+		return may, RefusedByRule
+	case t.options.Max > 0 && t.learned >= t.options.Max:
+		return may, TableFull
+	case t.options.MaxPerAddress > 0 && t.perAddress[keyOf(addr.Addr())] >= t.options.MaxPerAddress:
+		return may, AddressFull
+	}
+	return may, Joined
+}
+
+// ruleFor returns what the first rule that covers addr lets it do.
+func (t *Table) ruleFor(addr netip.Addr) May {
+	addr = addr.WithZone("") // a prefix contains no address with a zone
+	for i := range t.options.Access {
+		if rule := &t.options.Access[i]; rule.covers(addr) {
+			return rule.May
+		}
+	}
+	return MayNothing
+}
+
+func (t *Table) neverAPeer(addr netip.AddrPort) bool {
+	ip := addr.Addr().WithZone("") // IsUnspecified is false with a zone
+	return !addr.IsValid() || addr.Port() == 0 || ip.IsUnspecified() || ip.IsMulticast() ||
+		ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}) ||
+		t.options.Own != nil && t.options.Own(addr)
+}
+
+func (t *Table) insert(addr netip.AddrPort, may May, static bool, at int64) *Peer {
+	t.lastNumber++
+	p := &Peer{addr: addr, number: t.lastNumber, joined: at}
+	p.may.Store(uint32(may))
+	p.static.Store(static)
+	p.heard.Store(at)
+	if static {
+		p.heard.Store(never)
+	} else {
+		t.countLearned(p, +1)
+	}
+	t.index.add(p)
+	t.all.append(p)
+	if p.MayReceive() {
+		t.receivers.append(p)
+	}
+	return p
+}
+
+// remove takes the peers for which gone holds out of the table.
+func (t *Table) remove(gone func(*Peer) bool) []*Peer {
+	var removed []*Peer
+	stay := make([]*Peer, 0, len(t.all.items))
+	receivers := make([]*Peer, 0, len(t.receivers.items))
+	for _, p := range t.all.items {
+		if gone(p) {
+			removed = append(removed, p)
+			t.index.remove(p)
+			if !p.Static() {
+				t.countLearned(p, -1)
+			}
+			continue
+		}
+		stay = append(stay, p)
+		if p.MayReceive() {
+			receivers = append(receivers, p)
+		}
+	}
+	if removed != nil {
+		t.all.replace(stay)
+		t.receivers.replace(receivers)
+	}
+	return removed
+}
+
+func (t *Table) setStatic(p *Peer, static bool, may May) {
+	p.static.Store(static)
+	p.may.Store(uint32(may))
+	if static {
+		t.countLearned(p, -1)
+	} else {
+		t.countLearned(p, +1)
+	}
+}
+
+func (t *Table) countLearned(p *Peer, change int) {
+	t.learned += change
+	key := keyOf(p.addr.Addr())
+	if t.perAddress[key] += change; t.perAddress[key] == 0 {
+		delete(t.perAddress, key)
+	}
+}
+
+// An addressKey is what MaxPerAddress counts by: an IPv4 address, an IPv6 /64
+// (what one customer is given at least, RFC 6177), or, because all hosts on a
+// link share fe80::/64, a whole link-local address.
+type addressKey [16]byte
+
+func keyOf(addr netip.Addr) addressKey {
+	key := addressKey(addr.As16())
+	if addr.Is6() && !addr.IsLinkLocalUnicast() {
+		clear(key[8:])
+	}
+	return key
+}
+
+// A list is a slice that readers load without a lock. Appending leaves what
+// was published before as it was.
+type list struct {
+	items     []*Peer
+	published atomic.Pointer[[]*Peer]
+}
+
+func (l *list) load() []*Peer { return *l.published.Load() }
+
+func (l *list) append(p *Peer) { l.publish(append(l.items, p)) }
+
+func (l *list) replace(items []*Peer) { l.publish(items) }
+
+func (l *list) publish(items []*Peer) {
+	l.items = items
+	l.published.Store(&items)
+}
