@@ -1,0 +1,98 @@
+package relay
+
+import (
+	"net/netip"
+	"slices"
+
+	"udprelay/peers"
+)
+
+const (
+	// maxBatch is how many datagrams one receive call may bring. It is also
+	// the longest train, for kernels before 6.9 split no more than 64
+	// (UDP_MAX_SEGMENTS).
+	maxBatch = 64
+
+	// maxDatagram is the space for one datagram in bytes: a UDP length field
+	// can say no more (RFC 768), header included.
+	maxDatagram = 65535
+)
+
+// A Datagram is one UDP payload and the address that it came from.
+type Datagram struct {
+	Payload []byte
+	From    netip.AddrPort
+}
+
+// A batch is the datagrams of one receive call, or of one hand-over by a link.
+// It belongs to one goroutine, which uses it again and again.
+type batch struct {
+	datagrams []Datagram    // what is to be relayed, in order
+	origins   []*peers.Peer // for each datagram, who it came from; nil: a link
+	sources   []uint32      // for each datagram, the local address it was sent to; see sources
+
+	speakers []*peers.Peer // the origins, each once, in ascending order of number
+}
+
+func newBatch() *batch {
+	return &batch{
+		datagrams: make([]Datagram, 0, maxBatch),
+		origins:   make([]*peers.Peer, 0, maxBatch),
+		sources:   make([]uint32, 0, maxBatch),
+		speakers:  make([]*peers.Peer, 0, maxBatch),
+	}
+}
+
+// reset empties the batch.
+func (b *batch) reset() {
+	b.datagrams = b.datagrams[:0]
+	b.origins = b.origins[:0]
+	b.sources = b.sources[:0]
+	b.speakers = b.speakers[:0]
+}
+
+// keep makes datagram i the kept-th of the batch, with its origin.
+func (b *batch) keep(kept, i int, origin *peers.Peer) {
+	b.datagrams[kept] = b.datagrams[i]
+	b.origins = append(b.origins, origin)
+}
+
+// speaks notes that origin has a datagram in the batch.
+func (b *batch) speaks(origin *peers.Peer) {
+	at, found := slices.BinarySearchFunc(b.speakers, origin, byNumber)
+	if !found {
+		b.speakers = slices.Insert(b.speakers, at, origin)
+	}
+}
+
+func byNumber(a, b *peers.Peer) int {
+	switch {
+	case a.Number() < b.Number():
+		return -1
+	case a.Number() > b.Number():
+		return 1
+	}
+	return 0
+}
+
+// bytes returns the size of all payloads together.
+func (b *batch) bytes() (total int) {
+	for i := range b.datagrams {
+		total += len(b.datagrams[i].Payload)
+	}
+	return total
+}
+
+// A speakerWalk goes through receivers and says of each whether it has
+// spoken in the batch. Both lists ascend, so that one comparison a receiver
+// does.
+type speakerWalk struct{ left []*peers.Peer }
+
+// spoke reports whether p, whose number is higher than that of the call
+// before, is an origin in the batch.
+func (w *speakerWalk) spoke(p *peers.Peer) bool {
+	for len(w.left) > 0 && w.left[0].Number() < p.Number() {
+		w.left = w.left[1:]
+	}
+	return len(w.left) > 0 && w.left[0] == p
+}

@@ -1,0 +1,154 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
+
+	"udprelay/peers"
+)
+
+// A plainSocket receives and sends with a system call for each datagram. It
+// runs wherever Go does.
+type plainSocket struct {
+	conn     *net.UDPConn
+	v6       bool // peers of IPv4 have mapped addresses on the wire to the kernel
+	buffer   []byte
+	oob      []byte
+	wildcard bool
+	sources  sources
+	own      *own
+}
+
+// plainSendWait bounds how long a batch may wait for room in the send buffer.
+const plainSendWait = 10 * time.Millisecond
+
+func newPlainSocket(conn *net.UDPConn, own *own, options Options) (*plainSocket, error) {
+	s := &plainSocket{conn: conn, own: own, buffer: make([]byte, maxDatagram)}
+	bound := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
+	s.v6 = bound.Is6()
+	if bound.IsUnspecified() {
+		// What cannot tell a datagram's destination replies from an address
+		// that the kernel chooses.
+		if s.v6 {
+			s.wildcard = ipv6.NewPacketConn(conn).SetControlMessage(ipv6.FlagDst, true) == nil
+		} else {
+			s.wildcard = ipv4.NewPacketConn(conn).SetControlMessage(ipv4.FlagDst, true) == nil
+		}
+		s.oob = make([]byte, 128)
+	}
+	for _, buffer := range []struct {
+		name string
+		set  func(int) error
+		size int
+	}{{"receive", conn.SetReadBuffer, options.ReceiveBuffer}, {"send", conn.SetWriteBuffer, options.SendBuffer}} {
+		if buffer.size == 0 {
+			continue
+		}
+		if err := buffer.set(buffer.size); err != nil {
+			options.Logger.Warn(fmt.Sprintf("cannot set the %s buffer to %d bytes: %v", buffer.name, buffer.size, err))
+		}
+	}
+	return s, nil
+}
+
+func (s *plainSocket) way() string {
+	return "a system call for each datagram (trains are there on Linux only)"
+}
+
+func (s *plainSocket) interrupt() { s.conn.SetReadDeadline(time.Unix(1, 0)) }
+
+func (s *plainSocket) close() error { return s.conn.Close() }
+
+func (s *plainSocket) kernelDrops() (uint32, bool) { return 0, false }
+
+func (s *plainSocket) newSender() sender { return plainSender{s} }
+
+func (s *plainSocket) receive(b *batch) error {
+	for {
+		n, oobn, _, from, err := s.conn.ReadMsgUDPAddrPort(s.buffer, s.oob)
+		if err != nil {
+			if closed(err) || errors.Is(err, os.ErrDeadlineExceeded) || !ofTheMoment(err) {
+				return err
+			}
+			continue
+		}
+		b.datagrams = append(b.datagrams, Datagram{Payload: s.buffer[:n:n], From: unmap(numericZone(from))})
+		b.sources = append(b.sources, s.sources.numberOf(s.destination(s.oob[:oobn]), s.sourceControl))
+		return nil
+	}
+}
+
+func (s *plainSocket) destination(oob []byte) netip.Addr {
+	var dst net.IP
+	switch {
+	case !s.wildcard || len(oob) == 0:
+	case s.v6:
+		var message ipv6.ControlMessage
+		if message.Parse(oob) == nil {
+			dst = message.Dst
+		}
+	default:
+		var message ipv4.ControlMessage
+		if message.Parse(oob) == nil {
+			dst = message.Dst
+		}
+	}
+	addr, _ := netip.AddrFromSlice(dst)
+	return addr.Unmap()
+}
+
+func (s *plainSocket) sourceControl(addr netip.Addr) []byte {
+	if s.v6 {
+		as16 := addr.As16()
+		return (&ipv6.ControlMessage{Src: as16[:]}).Marshal()
+	}
+	return (&ipv4.ControlMessage{Src: addr.AsSlice()}).Marshal()
+}
+
+// A plainSender sends in order, a receiver after the other.
+type plainSender struct{ *plainSocket }
+
+func (s plainSender) send(b *batch, receivers []*peers.Peer, t *tally) error {
+	if err := s.conn.SetWriteDeadline(time.Now().Add(plainSendWait)); err != nil {
+		return err
+	}
+	walk := speakerWalk{b.speakers}
+	for _, p := range receivers {
+		spoke := walk.spoke(p)
+		for i := range b.datagrams {
+			if spoke && b.origins[i] == p {
+				continue
+			}
+			if err := s.sendOne(b.datagrams[i].Payload, p, t); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s plainSender) sendOne(payload []byte, p *peers.Peer, t *tally) error {
+	_, _, err := s.conn.WriteMsgUDPAddrPort(payload, s.sources.control(p, s.own.host.Load()), p.Addr())
+	if err != nil && !closed(err) && p.Path.Source.Load() != 0 {
+		// The address that the peer knows may be gone from this host.
+		p.Path.Source.Store(0)
+		_, _, err = s.conn.WriteMsgUDPAddrPort(payload, nil, p.Addr())
+	}
+	switch {
+	case err == nil:
+		t.Delivered++
+		t.DeliveredBytes += uint64(len(payload))
+	case closed(err):
+		return err
+	default:
+		t.drop(plainDropOf(err), 1, p.Addr())
+	}
+	return nil
+}

@@ -1,0 +1,188 @@
+package relay
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"udprelay/peers"
+)
+
+// mmsghdr is struct mmsghdr of recvmmsg(2) and sendmmsg(2).
+type mmsghdr struct {
+	header unix.Msghdr
+	length uint32
+}
+
+// bufferStride is the distance between the buffers of a ring, in bytes. It is
+// no power of two, so that the first lines of 64 buffers, which is all that
+// most datagrams fill, do not fall into the same few sets of the processor's
+// caches.
+const bufferStride = maxDatagram + 1 + 5*64
+
+// controlSpace holds the destination of a datagram, the longest control message
+// that the kernel gives (IPV6_PKTINFO).
+var controlSpace = unix.CmsgSpace(unix.SizeofInet6Pktinfo)
+
+// A ring is what recvmmsg fills. It belongs to the receiving goroutine.
+type ring struct {
+	socket   *linuxSocket
+	messages [maxBatch]mmsghdr
+	vectors  [maxBatch]unix.Iovec
+	names    [maxBatch]unix.RawSockaddrInet6
+	controls []byte
+	buffers  []byte // only the pages that datagrams reach take memory
+
+	used    int // messages that the last call filled
+	err     error
+	receive func() bool      // tryReceive
+	call    func(fd uintptr) // recvmmsg
+}
+
+func newRing(s *linuxSocket) *ring {
+	r := &ring{
+		socket:   s,
+		controls: make([]byte, maxBatch*controlSpace),
+		buffers:  make([]byte, maxBatch*bufferStride),
+	}
+	for i := range r.messages {
+		r.vectors[i].Base = &r.buffers[i*bufferStride]
+		r.vectors[i].SetLen(maxDatagram)
+		h := &r.messages[i].header
+		h.Name = (*byte)(unsafe.Pointer(&r.names[i]))
+		h.Iov = &r.vectors[i]
+		h.SetIovlen(1)
+		h.Control = &r.controls[i*controlSpace]
+	}
+	r.used = maxBatch
+	r.receive, r.call = r.tryReceive, r.recvmmsg
+	return r
+}
+
+func (s *linuxSocket) receive(b *batch) error {
+	r := s.ring
+	// The kernel has changed these fields of the messages that it filled.
+	for i := range r.used {
+		h := &r.messages[i].header
+		h.Namelen = unix.SizeofSockaddrInet6
+		if s.wildcard {
+			h.SetControllen(controlSpace)
+		}
+	}
+	r.used, r.err = 0, nil
+	if err := s.poller.wait(r.receive); err != nil {
+		return err
+	}
+	if r.err != nil {
+		return r.err
+	}
+	for i := range r.used {
+		m := &r.messages[i]
+		b.datagrams = append(b.datagrams, Datagram{
+			Payload: r.buffers[i*bufferStride:][:m.length:m.length],
+			From:    addrPort(&r.names[i]),
+		})
+		b.sources = append(b.sources, s.sources.numberOf(r.destination(i), s.sourceControl))
+	}
+	return nil
+}
+
+// tryReceive receives what is there. False: nothing is.
+func (r *ring) tryReceive() (got bool) {
+	if r.socket.raw.Control(r.call) != nil {
+		r.err = net.ErrClosed
+		return true
+	}
+	return r.used > 0 || r.err != nil
+}
+
+// recvmmsg is one call of it that was not in vain.
+func (r *ring) recvmmsg(fd uintptr) {
+	for {
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.messages)), maxBatch, unix.MSG_DONTWAIT, 0, 0)
+		switch errno {
+		case 0:
+			r.used = int(n)
+			r.socket.poller.leave(fd)
+			return
+		case unix.EAGAIN:
+			r.err = r.socket.poller.enter(fd)
+			return
+		case unix.EINTR:
+		case unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EMSGSIZE, unix.EPROTO:
+			// A pending error of something that was sent: the call has cleared it.
+		default:
+			r.err = os.NewSyscallError("recvmmsg", errno)
+			return
+		}
+	}
+}
+
+// destination returns the local address that message i was sent to, unmapped,
+// or the zero Addr if the kernel did not say.
+func (r *ring) destination(i int) netip.Addr {
+	if !r.socket.wildcard {
+		return netip.Addr{}
+	}
+	control := r.controls[i*controlSpace:][:controlSpace]
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))
+	data := control[unix.CmsgLen(0):]
+	switch {
+	case r.messages[i].header.Controllen < unix.SizeofCmsghdr:
+		return netip.Addr{}
+	case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO:
+		// A link-local address needs no zone: the interface that a reply
+		// leaves by is in the address of the peer.
+		return netip.AddrFrom16([16]byte(data)).Unmap()
+	case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO:
+		return netip.AddrFrom4((*unix.Inet4Pktinfo)(unsafe.Pointer(&data[0])).Spec_dst)
+	}
+	return netip.Addr{}
+}
+
+// addrPort returns the address in name, which may also hold one of IPv4,
+// unmapped. A zone is the number of the interface: names can change.
+func addrPort(name *unix.RawSockaddrInet6) netip.AddrPort {
+	if name.Family == unix.AF_INET {
+		name := (*unix.RawSockaddrInet4)(unsafe.Pointer(name))
+		return netip.AddrPortFrom(netip.AddrFrom4(name.Addr), networkOrder(name.Port))
+	}
+	addr := netip.AddrFrom16(name.Addr).Unmap()
+	if name.Scope_id != 0 {
+		addr = addr.WithZone(strconv.FormatUint(uint64(name.Scope_id), 10))
+	}
+	return netip.AddrPortFrom(addr, networkOrder(name.Port))
+}
+
+// putAddr writes the address of p into name and returns its length in bytes.
+func (s *linuxSocket) putAddr(name *unix.RawSockaddrInet6, p *peers.Peer) uint32 {
+	addr := p.Addr()
+	if !s.v6 {
+		if !addr.Addr().Is4() {
+			name.Family = unix.AF_INET6 // the kernel answers EAFNOSUPPORT
+			return unix.SizeofSockaddrInet4
+		}
+		*(*unix.RawSockaddrInet4)(unsafe.Pointer(name)) = unix.RawSockaddrInet4{
+			Family: unix.AF_INET, Port: networkOrder(addr.Port()), Addr: addr.Addr().As4(),
+		}
+		return unix.SizeofSockaddrInet4
+	}
+	*name = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: networkOrder(addr.Port()), Addr: addr.Addr().As16()}
+	if zone := addr.Addr().Zone(); zone != "" {
+		scope, _ := strconv.ParseUint(zone, 10, 32) // names are resolved before they come here
+		name.Scope_id = uint32(scope)
+	}
+	return unix.SizeofSockaddrInet6
+}
+
+// networkOrder translates a port to or from network byte order.
+func networkOrder(port uint16) uint16 {
+	var b [2]byte
+	binary.BigEndian.PutUint16(b[:], port)
+	return binary.NativeEndian.Uint16(b[:])
+}

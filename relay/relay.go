@@ -1,0 +1,208 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"udprelay/peers"
+)
+
+// Options say how a [Relay] works.
+type Options struct {
+	Peers peers.Options // Own is set by the relay
+
+	ReceiveBuffer int  // bytes that may wait in the kernel to be received; 0: the system's default
+	SendBuffer    int  // bytes that may wait in the kernel to leave; 0: the system's default
+	NoTrains      bool // each datagram leaves in a message of its own
+
+	Logger *slog.Logger // nil: nothing is logged
+}
+
+// A Relay relays the datagrams of one socket.
+type Relay struct {
+	// Never change after New.
+	socket  socket
+	table   *peers.Table
+	own     *own
+	options Options
+	log     *slog.Logger
+
+	counters counters
+
+	attachMu sync.Mutex // held while attached changes
+	attached atomic.Pointer[[]*Attachment]
+
+	receiving struct { // of the goroutine in Run
+		batch  *batch
+		sender sender
+		tally  tally
+	}
+}
+
+// New makes a relay of conn, which must not be connected and belongs to the
+// relay from then on, also if there is an error: the caller must not use it
+// again.
+func New(conn *net.UDPConn, options Options) (*Relay, error) {
+	bound, ok := conn.LocalAddr().(*net.UDPAddr)
+	if !ok {
+		conn.Close()
+		return nil, fmt.Errorf("relay: %v is no UDP address", conn.LocalAddr())
+	}
+	if options.Logger == nil {
+		options.Logger = slog.New(slog.DiscardHandler)
+	}
+	r := &Relay{options: options, log: options.Logger}
+	r.own = &own{bound: unmap(bound.AddrPort())}
+	err := r.own.refresh()
+	if err == nil {
+		r.socket, err = newSocket(conn, r.own, options)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	r.options.Peers.Own = r.own.contains
+	r.table = peers.New(r.options.Peers, time.Now())
+	r.receiving.batch = newBatch()
+	r.receiving.sender = r.socket.newSender()
+	return r, nil
+}
+
+// Addr returns the address that the relay listens on.
+func (r *Relay) Addr() netip.AddrPort { return r.own.bound }
+
+// Peers returns the table of peers.
+func (r *Relay) Peers() *peers.Table { return r.table }
+
+// SetStatic makes addrs the static peers, see [peers.Table.SetStatic]. Any
+// goroutine may call it.
+func (r *Relay) SetStatic(addrs []netip.AddrPort) {
+	list := make([]netip.AddrPort, len(addrs))
+	for i, addr := range addrs {
+		list[i] = unmap(numericZone(addr))
+	}
+	added, removed := r.table.SetStatic(list, time.Now())
+	for _, p := range added {
+		r.log.Debug("static peer added", "peer", p.Addr())
+	}
+	for _, p := range removed {
+		r.log.Debug("static peer removed", "peer", p.Addr())
+	}
+}
+
+// Way says in words how datagrams leave.
+func (r *Relay) Way() string { return r.socket.way() }
+
+// yieldEvery is after how many batches other goroutines get their turn, if
+// there is no processor free for them. A batch that takes long lets them in
+// between.
+const yieldEvery = 32
+
+// Run relays until ctx is cancelled, which is no error, or the socket fails.
+// It closes the socket and may be called once.
+func (r *Relay) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var keeping sync.WaitGroup
+	keeping.Go(func() { r.keepHouse(ctx) })
+	stop := context.AfterFunc(ctx, r.socket.interrupt)
+	defer func() {
+		stop()
+		cancel()
+		keeping.Wait()
+		r.socket.close()
+	}()
+	for batches := 1; ctx.Err() == nil; batches++ {
+		if batches%yieldEvery == 0 {
+			runtime.Gosched()
+		}
+		if err := r.step(); err != nil && ctx.Err() == nil {
+			return fmt.Errorf("relay on %v: %w", r.own.bound, err)
+		}
+	}
+	return nil
+}
+
+// step receives one batch and relays it.
+func (r *Relay) step() error {
+	b, t := r.receiving.batch, &r.receiving.tally
+	b.reset()
+	if err := r.socket.receive(b); err != nil {
+		return err
+	}
+	r.admit(b, time.Now(), t)
+	return r.relay(b, r.receiving.sender, nil, t)
+}
+
+// admit looks up or admits the sender of each datagram and leaves in the batch
+// what is to be relayed.
+func (r *Relay) admit(b *batch, now time.Time, t *tally) {
+	var (
+		from    netip.AddrPort // the sender of the datagram before, for they come in runs
+		peer    *peers.Peer
+		verdict peers.Verdict
+		kept    int
+	)
+	t.Received += uint64(len(b.datagrams))
+	t.ReceivedBytes += uint64(b.bytes())
+	for i := range b.datagrams {
+		d := &b.datagrams[i]
+		if d.From != from {
+			from = d.From
+			peer, verdict = r.table.Heard(from, now)
+			if verdict == peers.Joined {
+				r.log.Debug("peer joined", "peer", from)
+			}
+		}
+		if verdict.Refused() {
+			t.drop(dropFor[verdict], 1, from)
+			continue
+		}
+		if peer.Path.Source.Load() != b.sources[i] {
+			peer.Path.Source.Store(b.sources[i])
+		}
+		switch {
+		case len(d.Payload) == 0:
+			t.KeepAlives++
+		case !peer.MaySend():
+			t.drop(DropMayNotSend, 1, from)
+		default:
+			b.keep(kept, i, peer)
+			b.speaks(peer)
+			kept++
+		}
+	}
+	b.datagrams = b.datagrams[:kept]
+}
+
+// dropFor translates what the table says of a sender.
+var dropFor = map[peers.Verdict]Drop{
+	peers.RefusedByRule: DropRule,
+	peers.TableFull:     DropTableFull,
+	peers.AddressFull:   DropAddressFull,
+	peers.NeverAPeer:    DropNeverAPeer,
+}
+
+// relay sends the batch to every receiver and hands it to every link but
+// brought, then publishes the tally.
+func (r *Relay) relay(b *batch, out sender, brought *Attachment, t *tally) error {
+	defer r.counters.publish(t)
+	if len(b.datagrams) == 0 {
+		return nil
+	}
+	if err := out.send(b, r.table.Receivers(), t); err != nil {
+		return err
+	}
+	r.handOver(b, brought)
+	return nil
+}
+
+// closed reports whether err says that the socket was closed.
+func closed(err error) bool { return errors.Is(err, net.ErrClosed) }

@@ -1,0 +1,243 @@
+package relay
+
+import (
+	"encoding/binary"
+	"runtime"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"udprelay/peers"
+)
+
+// maxMessages is how many messages are gathered for one sendmmsg; the kernel
+// takes up to 1,024 (UIO_MAXIOV). Fewer stay in the processor's cache.
+const maxMessages = 256
+
+// maxGathered is how many datagrams are gathered for one sendmmsg, about a
+// millisecond of the kernel's time. See [linuxSocket] for why that is bounded.
+const maxGathered = 2048
+
+// segmentControl is what the control message UDP_SEGMENT takes, in bytes.
+var segmentControl = unix.CmsgSpace(2)
+
+// A trainSender sends each receiver its trains, many in one system call. It
+// belongs to one goroutine.
+//
+// The contract that matters: a message that the kernel refuses costs only its
+// own receiver. Sendmmsg stops there; the refusal is dealt with (see refused)
+// and sending goes on behind it.
+type trainSender struct {
+	socket  *linuxSocket
+	longest int // datagrams in a train; 1: no trains
+
+	// Of the batch in hand.
+	batch  *batch
+	host   *host
+	tally  *tally
+	shared plan   // for all who have not spoken in the batch
+	own    []plan // for each speaker
+	sizes  []int
+	waited bool // for room in the send buffer
+
+	messages []message // gathered
+	gathered int       // datagrams in them
+	headers  [maxMessages]mmsghdr
+	names    [maxMessages]unix.RawSockaddrInet6
+	controls []byte // for each message
+
+	// The system calls, which tests replace.
+	sendmmsg  func([]mmsghdr) (int, unix.Errno)
+	waitWrite func()
+
+	call  func(fd uintptr)
+	out   []mmsghdr // of the call: in
+	sent  int       // of the call: result
+	errno unix.Errno
+}
+
+// A plan says how datagrams of a batch leave for a receiver.
+type plan struct {
+	made    bool
+	vectors []unix.Iovec
+	trains  []train
+}
+
+// A message is an entry of headers: what it sends and to whom.
+type message struct {
+	peer *peers.Peer
+	plan *plan
+	train
+}
+
+func (s *linuxSocket) newSender() sender {
+	out := &trainSender{
+		socket:   s,
+		longest:  maxBatch,
+		own:      make([]plan, maxBatch),
+		sizes:    make([]int, 0, maxBatch),
+		messages: make([]message, 0, maxMessages),
+		controls: make([]byte, maxMessages*(controlSpace+segmentControl)),
+	}
+	if s.noTrains != "" {
+		out.longest = 1
+	}
+	out.sendmmsg, out.waitWrite = out.sendmmsgCall, out.waitWriteCall
+	out.call = func(fd uintptr) {
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(unsafe.SliceData(out.out))), uintptr(len(out.out)), unix.MSG_DONTWAIT, 0, 0)
+		out.sent, out.errno = int(n), errno
+	}
+	return out
+}
+
+func (s *trainSender) send(b *batch, receivers []*peers.Peer, t *tally) error {
+	s.batch, s.tally, s.waited = b, t, false
+	s.host = s.socket.own.host.Load()
+	s.shared.made = false
+	for i := range b.speakers {
+		s.own[i].made = false
+	}
+	walk := speakerWalk{b.speakers}
+	for _, p := range receivers {
+		plan := &s.shared
+		if walk.spoke(p) {
+			plan = &s.own[len(b.speakers)-len(walk.left)]
+		}
+		if !plan.made {
+			if plan == &s.shared {
+				s.make(plan, nil)
+			} else {
+				s.make(plan, p)
+			}
+		}
+		if err := s.gather(p, plan); err != nil {
+			return err
+		}
+	}
+	return s.flush()
+}
+
+// make fills the plan with the datagrams of the batch that are not by origin.
+func (s *trainSender) make(plan *plan, origin *peers.Peer) {
+	if plan.vectors == nil {
+		plan.vectors = make([]unix.Iovec, 0, maxBatch)
+		plan.trains = make([]train, 0, maxBatch)
+	}
+	plan.made = true
+	plan.vectors = plan.vectors[:0]
+	s.sizes = s.sizes[:0]
+	for i := range s.batch.datagrams {
+		if origin != nil && s.batch.origins[i] == origin {
+			continue
+		}
+		payload := s.batch.datagrams[i].Payload
+		vector := unix.Iovec{Base: unsafe.SliceData(payload)}
+		vector.SetLen(len(payload))
+		plan.vectors = append(plan.vectors, vector)
+		s.sizes = append(s.sizes, len(payload))
+	}
+	plan.trains = cut(plan.trains[:0], s.sizes, s.longest)
+}
+
+// gather adds the messages of the plan for p, and sends when there are enough.
+func (s *trainSender) gather(p *peers.Peer, plan *plan) error {
+	limit := p.Path.TrainLimit.Load()
+	for _, t := range plan.trains {
+		if t.count > 1 && limit != 0 && t.size >= int(limit) {
+			for i := range t.count {
+				if err := s.add(message{p, plan, t.lone(i, plan)}); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		if err := s.add(message{p, plan, t}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lone returns the i-th datagram of the train as a train of one.
+func (t train) lone(i int, plan *plan) train {
+	size := int(plan.vectors[t.first+i].Len)
+	return train{first: t.first + i, count: 1, size: size, bytes: size}
+}
+
+func (s *trainSender) add(m message) error {
+	s.put(len(s.messages), m)
+	s.messages = append(s.messages, m)
+	if s.gathered += m.count; len(s.messages) < maxMessages && s.gathered < maxGathered {
+		return nil
+	}
+	defer runtime.Gosched()
+	return s.flush()
+}
+
+// put writes m into entry i of headers.
+func (s *trainSender) put(i int, m message) {
+	h := &s.headers[i].header
+	h.Name = (*byte)(unsafe.Pointer(&s.names[i]))
+	h.Namelen = s.socket.putAddr(&s.names[i], m.peer)
+	h.Iov = &m.plan.vectors[m.first]
+	h.SetIovlen(m.count)
+
+	space := controlSpace + segmentControl
+	control := append(s.controls[i*space:i*space:(i+1)*space], s.socket.sources.control(m.peer, s.host)...)
+	if m.count > 1 {
+		control = appendSegmentSize(control, m.size)
+	}
+	h.Control = nil
+	if len(control) > 0 {
+		h.Control = &control[0]
+	}
+	h.SetControllen(len(control))
+}
+
+// appendSegmentSize appends the control message that makes the kernel split a
+// train into datagrams of size bytes (UDP_SEGMENT, udp(7)).
+func appendSegmentSize(control []byte, size int) []byte {
+	at := len(control)
+	control = control[:at+segmentControl]
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&control[at]))
+	h.Level, h.Type = unix.IPPROTO_UDP, unix.UDP_SEGMENT
+	h.SetLen(unix.CmsgLen(2))
+	binary.NativeEndian.PutUint16(control[at+unix.CmsgLen(0):], uint16(size))
+	return control
+}
+
+// flush sends what is gathered.
+func (s *trainSender) flush() error {
+	for done := 0; done < len(s.messages); {
+		n, errno := s.sendmmsg(s.headers[done:len(s.messages)])
+		if errno == 0 && n > 0 {
+			for _, m := range s.messages[done : done+n] {
+				s.delivered(m.train)
+			}
+			done += n
+			continue
+		}
+		again, err := s.refused(done, errno)
+		if err != nil {
+			return err
+		}
+		if !again {
+			done++
+		}
+	}
+	s.messages, s.gathered = s.messages[:0], 0
+	return nil
+}
+
+func (s *trainSender) delivered(t train) {
+	s.tally.Delivered += uint64(t.count)
+	s.tally.DeliveredBytes += uint64(t.bytes)
+}
+
+func (s *trainSender) sendmmsgCall(headers []mmsghdr) (int, unix.Errno) {
+	s.out = headers
+	if err := s.socket.raw.Control(s.call); err != nil {
+		return 0, unix.EBADF
+	}
+	return s.sent, s.errno
+}

@@ -1,0 +1,204 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A linuxSocket receives with recvmmsg and sends trains with sendmmsg, always
+// with MSG_DONTWAIT.
+//
+// The socket is taken out of Go's network poller, see [poller]. The calls are
+// raw, which Go's scheduler does not notice: else each that follows a wait
+// wakes the sysmon thread, which at moderate rates costs a tenth. In return
+// each call is short (see maxGathered), for the garbage collector waits for it,
+// and other goroutines get their turn by runtime.Gosched.
+type linuxSocket struct {
+	// Never change.
+	file     *os.File        // of the socket, in blocking mode, so that Go does not poll it
+	raw      syscall.RawConn // of file; it keeps a close from pulling the descriptor away
+	poller   *poller
+	own      *own
+	v6       bool   // an AF_INET6 socket; IPv4 peers have mapped addresses
+	wildcard bool   // bound to no address, so that replies must say where from
+	noTrains string // why datagrams do not leave in trains; empty: they do
+
+	sources sources
+	ring    *ring
+}
+
+func newSocket(conn *net.UDPConn, own *own, options Options) (socket, error) {
+	s := &linuxSocket{own: own}
+	if err := s.takeOver(conn); err != nil {
+		return nil, fmt.Errorf("take over the socket: %w", err)
+	}
+	var failed error
+	err := s.raw.Control(func(fd uintptr) { failed = s.setUp(int(fd), options) })
+	if err = errors.Join(err, failed); err != nil {
+		s.close()
+		return nil, fmt.Errorf("set up the socket: %w", err)
+	}
+	s.ring = newRing(s)
+	return s, nil
+}
+
+// takeOver makes the socket of conn ours and closes conn, which takes it out of
+// the poller.
+func (s *linuxSocket) takeOver(conn *net.UDPConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		var copied int
+		if copied, failed = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0); failed != nil {
+			return
+		}
+		if failed = unix.SetNonblock(copied, false); failed != nil {
+			unix.Close(copied)
+			return
+		}
+		s.file = os.NewFile(uintptr(copied), "udp "+conn.LocalAddr().String())
+	})
+	if err = errors.Join(err, failed); err != nil {
+		return err
+	}
+	if err := conn.Close(); err != nil {
+		s.file.Close()
+		return err
+	}
+	if s.raw, err = s.file.SyscallConn(); err != nil {
+		return err
+	}
+	if s.poller, err = newPoller(); err != nil {
+		s.file.Close()
+		return fmt.Errorf("poll the socket: %w", err)
+	}
+	return nil
+}
+
+func (s *linuxSocket) interrupt() { s.poller.interrupt() }
+
+func (s *linuxSocket) close() error { return errors.Join(s.file.Close(), s.poller.close()) }
+
+func (s *linuxSocket) setUp(fd int, options Options) error {
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		return err
+	}
+	switch name := name.(type) {
+	case *unix.SockaddrInet4:
+		s.wildcard = netip.AddrFrom4(name.Addr).IsUnspecified()
+	case *unix.SockaddrInet6:
+		s.v6 = true
+		s.wildcard = netip.AddrFrom16(name.Addr).IsUnspecified()
+	}
+	switch {
+	case s.wildcard && s.v6:
+		// Tells the destination of IPv4 datagrams, too, as a mapped address.
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
+	case s.wildcard:
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
+	}
+	if err != nil {
+		return fmt.Errorf("ask for the destination of datagrams: %w", err)
+	}
+	wantBuffer(fd, options.Logger, receiveBuffer, options.ReceiveBuffer)
+	wantBuffer(fd, options.Logger, sendBuffer, options.SendBuffer)
+	s.noTrains = whyNoTrains(fd, options)
+	return nil
+}
+
+func (s *linuxSocket) way() string {
+	if s.noTrains != "" {
+		return "sendmmsg, without trains: " + s.noTrains
+	}
+	return fmt.Sprintf("sendmmsg, in trains of up to %d datagrams (UDP_SEGMENT)", maxBatch)
+}
+
+// whyNoTrains says why UDP_SEGMENT is not to be used, or nothing if it is.
+func whyNoTrains(fd int, options Options) string {
+	if options.NoTrains {
+		return "they are switched off"
+	}
+	if _, err := unix.GetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT); err != nil {
+		return fmt.Sprintf("the kernel has no UDP_SEGMENT (Linux 4.18 and later have): %v", err)
+	}
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return fmt.Sprintf("the kernel does not tell its version: %v", err)
+	}
+	release := unix.ByteSliceToString(name.Release[:])
+	if corruptsTrains(release) {
+		return fmt.Sprintf("Linux %s corrupts trains of equal datagrams (7.0 to 7.1.4 do)", release)
+	}
+	return ""
+}
+
+// corruptsTrains reports whether the kernel of that release sends trains whose
+// datagrams are all of one size with wrong contents: 7.0 up to 7.1.4.
+func corruptsTrains(release string) bool {
+	var major, minor, patch int
+	// A release is "7.1.4-suffix", "7.1-rc3" or the like: a missing patch is 0.
+	if n, _ := fmt.Sscanf(release, "%d.%d.%d", &major, &minor, &patch); n < 2 {
+		return false
+	}
+	return major == 7 && (minor == 0 || minor == 1 && patch <= 4)
+}
+
+type buffer struct {
+	name          string // as in the configuration
+	option, force int
+	sysctl        string
+}
+
+var (
+	receiveBuffer = buffer{"receive", unix.SO_RCVBUF, unix.SO_RCVBUFFORCE, "net.core.rmem_max"}
+	sendBuffer    = buffer{"send", unix.SO_SNDBUF, unix.SO_SNDBUFFORCE, "net.core.wmem_max"}
+)
+
+// kernelDrops reads the counter of the socket itself (SO_MEMINFO, Linux 4.12),
+// which costs the datapath nothing.
+func (s *linuxSocket) kernelDrops() (total uint32, ok bool) {
+	const skMeminfoDrops, skMeminfoVars = 8, 9 // linux/sock_diag.h
+	err := s.raw.Control(func(fd uintptr) {
+		var info [skMeminfoVars]uint32
+		size := uint32(unsafe.Sizeof(info))
+		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
+			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+		total, ok = info[skMeminfoDrops], errno == 0 && size == uint32(unsafe.Sizeof(info))
+	})
+	return total, ok && err == nil
+}
+
+// sizeText writes a size in bytes as the configuration does.
+func sizeText(bytes int) string {
+	for _, unit := range []struct {
+		name string
+		size int
+	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
+		if bytes >= unit.size && bytes%unit.size == 0 {
+			return fmt.Sprintf("%d%s", bytes/unit.size, unit.name)
+		}
+	}
+	return fmt.Sprintf("%dB", bytes)
+}
+
+// sourceControl returns the control message that makes a datagram leave from
+// addr.
+func (s *linuxSocket) sourceControl(addr netip.Addr) []byte {
+	if s.v6 {
+		info := unix.Inet6Pktinfo{Addr: addr.As16()}
+		return unix.PktInfo6(&info)
+	}
+	info := unix.Inet4Pktinfo{Spec_dst: addr.As4()}
+	return unix.PktInfo4(&info)
+}
