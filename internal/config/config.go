@@ -1,0 +1,93 @@
+package config
+
+import (
+	"log/slog"
+	"time"
+
+	"udprelay/peers"
+)
+
+// A Config is a configuration that [Load] has checked.
+type Config struct {
+	// Listen is host:port. The host is empty (every address), an IP address,
+	// with its zone if it is link-local, or a host name. Port 0 lets the
+	// system choose.
+	Listen string
+
+	Peers struct {
+		Expiry        time.Duration // 100ms to 24h
+		Max           int           // learned peers; 0: no limit
+		MaxPerAddress int           // learned peers per IPv4 address or IPv6 /64; 0: no limit
+		Static        []StaticPeer
+	}
+
+	Access []peers.Rule // the first that matches decides; empty: nobody may join
+
+	Socket struct {
+		ReceiveBuffer int    // bytes, 4 KiB to 1 GiB
+		SendBuffer    int    // bytes, 4 KiB to 1 GiB
+		Trains        string // TrainsAuto or TrainsOff
+	}
+
+	Log struct {
+		Level  slog.Level
+		Format string // FormatText or FormatJSON
+	}
+}
+
+// The words of socket.trains.
+const (
+	TrainsAuto = "auto"
+	TrainsOff  = "off"
+)
+
+// The words of log.format.
+const (
+	FormatText = "text"
+	FormatJSON = "json"
+)
+
+// A StaticPeer is a peer that is always there.
+type StaticPeer struct {
+	// Address is host:port, as it was written. The host is an IP address,
+	// with its zone if it is link-local, or a host name that nobody has
+	// looked up yet; the port is 1 to 65535.
+	Address string
+}
+
+// A File is a configuration file that has been read.
+type File struct {
+	Name string // for messages
+	Data []byte
+}
+
+// A Setting is a flag of the command line that stands for a key.
+type Setting struct {
+	Name  string // for messages, such as --expiry
+	Key   string // such as peers.expiry
+	Value string
+}
+
+// DefaultsName is how messages name the embedded defaults.
+const DefaultsName = "built-in config.yaml"
+
+// Load overlays the defaults, the file (nil: none), the environment (as
+// os.Environ returns it) and the flags, each beating those before it, and
+// checks the whole. The error is of type [Errors]. Each flag for peers.static
+// adds a peer to the list; those for access together replace the list.
+func Load(defaults []byte, file *File, environ []string, flags []Setting) (*Config, []Warning, error) {
+	l := loader{set: map[string]bool{}}
+	l.readFile(fromDefaults, &File{DefaultsName, defaults})
+	l.requireAll()
+	if file != nil {
+		l.readFile(fromFile, file)
+	}
+	l.readEnvironment(environ)
+	l.readFlags(flags)
+	l.checkStatic()
+	if err := l.err(); err != nil {
+		return nil, nil, err
+	}
+	l.checkAccess()
+	return &l.config, l.warnings, nil
+}

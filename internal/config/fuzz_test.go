@@ -1,0 +1,98 @@
+package config
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// FuzzLoad holds Load to this: it never panics; an error names a place within
+// the file and fits on one line; what loads, printed and loaded again, is the
+// same.
+func FuzzLoad(f *testing.F) {
+	defaults := shipped(f)
+	f.Add(defaults)
+	for _, directory := range []string{"bad", "good"} {
+		for _, file := range inputs(f, directory) {
+			f.Add(file.Data)
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		loaded, warnings, err := Load(defaults, &File{"fuzz.yaml", data}, nil, nil)
+		for _, w := range warnings {
+			checkPlace(t, data, w.Place, w.Message)
+		}
+		if err != nil {
+			var errs Errors
+			if !errors.As(err, &errs) || len(errs) == 0 {
+				t.Fatalf("want Errors, got %T", err)
+			}
+			for _, e := range errs {
+				checkPlace(t, data, e.Place, e.Message)
+			}
+			return
+		}
+		again, _, err := Load(defaults, &File{"again.yaml", loaded.YAML()}, nil, nil)
+		if err != nil {
+			t.Fatalf("want the effective configuration to load, got %v of\n%s", err, loaded.YAML())
+		}
+		if diff := cmp.Diff(loaded, again, comparePrefixes); diff != "" {
+			t.Fatalf("loaded again (-first +second):\n%s", diff)
+		}
+	})
+}
+
+func checkPlace(t *testing.T, data []byte, place Place, message string) {
+	t.Helper()
+	if place.Source == DefaultsName {
+		return // a warning of what the file left as it was
+	}
+	text := place.String() + ": " + message
+	lines := strings.Split(strings.TrimPrefix(string(data), "\ufeff"), "\n")
+	switch {
+	case place.Source != "fuzz.yaml", place.Line < 1, place.Line > len(lines):
+		t.Errorf("want a line from 1 to %d, got %s", len(lines), text)
+	case place.Column < 1, place.Column > utf8.RuneCountInString(lines[place.Line-1])+1:
+		t.Errorf("want a column within the line %q, got %s", lines[place.Line-1], text)
+	case message == "", strings.ContainsAny(text, "\n\r"), !utf8.ValidString(text), len(text) > 2000:
+		t.Errorf("want one line, got %q", text)
+	}
+}
+
+// FuzzVariable holds values of the environment to the same.
+func FuzzVariable(f *testing.F) {
+	defaults := shipped(f)
+	f.Add(uint8(0), "[fe80::1%eth0]:9000")
+	f.Add(uint8(1), "1h30m0.5s")
+	f.Add(uint8(4), "a.example:1,[::ffff:1.2.3.4%x]:2")
+	f.Add(uint8(6), "private,203.0.113.0/24=receive")
+	f.Add(uint8(8), "0x8MiB")
+	var names []string
+	for _, path := range schemaPaths() {
+		if !strings.Contains(path, "[]") {
+			names = append(names, variable(path))
+		}
+	}
+	f.Fuzz(func(t *testing.T, n uint8, value string) {
+		name := names[int(n)%len(names)]
+		loaded, _, err := Load(defaults, nil, []string{name + "=" + value}, nil)
+		if err != nil {
+			for line := range strings.SplitSeq(err.Error(), "\n") {
+				if !strings.HasPrefix(line, name+": ") {
+					t.Errorf("want each line to name %s, got %q", name, line)
+				}
+			}
+			return
+		}
+		again, _, err := Load(defaults, &File{"again.yaml", loaded.YAML()}, nil, nil)
+		if err != nil {
+			t.Fatalf("want the effective configuration to load, got %v of\n%s", err, loaded.YAML())
+		}
+		if diff := cmp.Diff(loaded, again, comparePrefixes); diff != "" {
+			t.Fatalf("loaded again (-first +second):\n%s", diff)
+		}
+	})
+}

@@ -1,0 +1,10 @@
+package config
+
+import (
+	"net/netip"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// comparePrefixes lets cmp compare addresses, whose fields it cannot see.
+var comparePrefixes = cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })

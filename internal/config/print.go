@@ -1,0 +1,56 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+)
+
+// YAML returns c in the layout of config.yaml, each key written out, so that
+// Load makes the same Config of it.
+func (c *Config) YAML() []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "listen: %q\n", c.Listen)
+
+	fmt.Fprintf(&b, "\npeers:\n")
+	fmt.Fprintf(&b, "  expiry: %s\n", formatDuration(c.Peers.Expiry))
+	fmt.Fprintf(&b, "  max: %d\n", c.Peers.Max)
+	fmt.Fprintf(&b, "  max_per_address: %d\n", c.Peers.MaxPerAddress)
+	fmt.Fprintf(&b, "  static:%s\n", brackets(len(c.Peers.Static)))
+	for _, peer := range c.Peers.Static {
+		fmt.Fprintf(&b, "  - address: %s\n", quoteIfNeeded(peer.Address))
+	}
+
+	fmt.Fprintf(&b, "\naccess:%s\n", brackets(len(c.Access)))
+	for _, rule := range c.Access {
+		fmt.Fprintf(&b, "- from: %s\n  may: %s\n  join: open\n", quoteIfNeeded(rule.From), rule.May)
+	}
+
+	fmt.Fprintf(&b, "\nsocket:\n")
+	fmt.Fprintf(&b, "  receive_buffer: %s\n", formatSize(c.Socket.ReceiveBuffer))
+	fmt.Fprintf(&b, "  send_buffer: %s\n", formatSize(c.Socket.SendBuffer))
+	fmt.Fprintf(&b, "  trains: %s\n", c.Socket.Trains)
+
+	fmt.Fprintf(&b, "\nlog:\n")
+	fmt.Fprintf(&b, "  level: %s\n", strings.ToLower(c.Log.Level.String()))
+	fmt.Fprintf(&b, "  format: %s\n", c.Log.Format)
+	return b.Bytes()
+}
+
+// brackets is what stands after the key of a list of n items.
+func brackets(n int) string {
+	if n == 0 {
+		return " []"
+	}
+	return ""
+}
+
+// quoteIfNeeded quotes an address that YAML would take for something else:
+// those of IPv6. Checked values hold nothing that YAML and Go escape
+// differently.
+func quoteIfNeeded(text string) string {
+	if strings.Count(text, ":") > 1 {
+		return fmt.Sprintf("%q", text)
+	}
+	return text
+}

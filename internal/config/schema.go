@@ -1,0 +1,203 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"udprelay/peers"
+)
+
+// A key is one key of the configuration. It holds either a value, a section of
+// keys, or a list of sections.
+type key struct {
+	name  string
+	value *value
+	keys  []key
+	list  *list
+}
+
+// A value is what a scalar may be.
+type value struct {
+	want   string // what would be right, to follow "want"
+	number bool   // quotes would make it a text
+	set    setter
+}
+
+// A setter checks text and keeps it in the loader, or returns what is wrong
+// and what would be right.
+type setter func(l *loader, text string) (wrong string)
+
+// A list is what the items of a list may be. In the environment and in a flag
+// an item is its first key's value; the second key's may follow after a "=".
+type list struct {
+	want      string
+	item      []key // the first one is required
+	most      int   // items
+	flagsAdd  bool  // flags add items; otherwise they replace the list
+	length    func(*loader) int
+	clear     func(*loader, origin)
+	add       func(*loader, origin) // an item that the item's keys then set
+	itemShape string                // an item, to follow "want"
+}
+
+const (
+	// maxLearned is far more peers than one socket can serve; a larger
+	// number is a slip, for 0 stands for no limit.
+	maxLearned = 1_000_000
+	// maxStatic and maxRules bound what a datagram and a new sender cost.
+	maxStatic = 10_000
+	maxRules  = 1_000
+
+	leastExpiry, mostExpiry = 100 * time.Millisecond, 24 * time.Hour
+	leastBuffer, mostBuffer = 4 << 10, 1 << 30 // bytes
+)
+
+// schema is every key there is, in the order of config.yaml.
+var schema = []key{
+	{name: "listen", value: &value{want: listenWant, set: setListen}},
+	{name: "peers", keys: []key{
+		{name: "expiry", value: duration(leastExpiry, mostExpiry, func(c *Config) *time.Duration { return &c.Peers.Expiry })},
+		{name: "max", value: limit(maxLearned, func(c *Config) *int { return &c.Peers.Max })},
+		{name: "max_per_address", value: limit(maxLearned, func(c *Config) *int { return &c.Peers.MaxPerAddress })},
+		{name: "static", list: &staticList},
+	}},
+	{name: "access", list: &accessList},
+	{name: "socket", keys: []key{
+		{name: "receive_buffer", value: size(leastBuffer, mostBuffer, func(c *Config) *int { return &c.Socket.ReceiveBuffer })},
+		{name: "send_buffer", value: size(leastBuffer, mostBuffer, func(c *Config) *int { return &c.Socket.SendBuffer })},
+		{name: "trains", value: word(func(c *Config) *string { return &c.Socket.Trains }, same(TrainsAuto, TrainsOff)...)},
+	}},
+	{name: "log", keys: []key{
+		{name: "level", value: word(func(c *Config) *slog.Level { return &c.Log.Level },
+			named[slog.Level]{"debug", slog.LevelDebug}, named[slog.Level]{"info", slog.LevelInfo},
+			named[slog.Level]{"warn", slog.LevelWarn}, named[slog.Level]{"error", slog.LevelError})},
+		{name: "format", value: word(func(c *Config) *string { return &c.Log.Format }, same(FormatText, FormatJSON)...)},
+	}},
+}
+
+var staticList = list{
+	want:      `a list of peers such as "- address: collector.example:2055", or [] for none`,
+	itemShape: `the key address, such as "address: collector.example:2055"`,
+	most:      maxStatic,
+	flagsAdd:  true,
+	item:      []key{{name: "address", value: &value{want: staticWant, set: setStatic}}},
+	length:    func(l *loader) int { return len(l.static) },
+	clear:     func(l *loader, _ origin) { l.config.Peers.Static, l.static = nil, nil },
+	add: func(l *loader, at origin) {
+		l.config.Peers.Static = append(l.config.Peers.Static, StaticPeer{})
+		l.static = append(l.static, staticEntry{at: at})
+	},
+}
+
+var accessList = list{
+	want:      `a list of rules such as "- from: private", or [] for nobody`,
+	itemShape: `the keys of a rule, such as "from: private"`,
+	most:      maxRules,
+	item: []key{
+		{name: "from", value: &value{want: fromWant, set: setFrom}},
+		{name: "may", value: &value{want: orList(peers.MayWords), set: setMay}},
+		{name: "join", value: &value{want: "open", set: setJoin}},
+	},
+	length: func(l *loader) int { return len(l.rules) },
+	clear:  func(l *loader, at origin) { l.config.Access, l.rules, l.accessAt = nil, nil, at },
+	add: func(l *loader, at origin) {
+		l.config.Access = append(l.config.Access, peers.Rule{May: peers.MayBoth})
+		l.rules = append(l.rules, at)
+	},
+}
+
+// A staticEntry is what the checks of the whole need to know of a static peer.
+type staticEntry struct {
+	at   origin
+	addr endpoint // without a port: not valid
+}
+
+func setListen(l *loader, text string) (wrong string) {
+	l.listen, wrong = parseListen(text)
+	l.config.Listen = text
+	return wrong
+}
+
+func setStatic(l *loader, text string) (wrong string) {
+	last := len(l.static) - 1
+	l.static[last].addr, wrong = parseStatic(text)
+	l.config.Peers.Static[last].Address = text
+	return wrong
+}
+
+var fromWant = fmt.Sprintf("%s, an address, or a prefix such as 203.0.113.0/24", strings.Join(peers.FromWords, ", "))
+
+// inOurWords puts what is wrong and what would be right apart as all messages
+// of this package do.
+var inOurWords = strings.NewReplacer(": want ", "; want ", ": write ", "; write ")
+
+func setFrom(l *loader, text string) string {
+	rule := &l.config.Access[len(l.config.Access)-1]
+	cover, err := peers.ParseFrom(text)
+	if err != nil {
+		if near := closest(text, peers.FromWords); near != "" {
+			return fmt.Sprintf("unknown word %q; did you mean %q?", text, near)
+		}
+		return inOurWords.Replace(err.Error())
+	}
+	rule.From, rule.Cover = text, slices.Clone(cover)
+	return ""
+}
+
+func setMay(l *loader, text string) string {
+	may, err := peers.ParseMay(text)
+	if err != nil {
+		return unknownWord(text, peers.MayWords)
+	}
+	l.config.Access[len(l.config.Access)-1].May = may
+	return ""
+}
+
+func setJoin(_ *loader, text string) string {
+	switch text {
+	case "open":
+		return ""
+	case "cookie", "secret":
+		return fmt.Sprintf("%q is not in this version; want open", text)
+	}
+	return unknownWord(text, []string{"open"})
+}
+
+// want says what would be right for k.
+func (k *key) want() string {
+	switch {
+	case k.value != nil:
+		return k.value.want
+	case k.list != nil:
+		return k.list.want
+	}
+	return "keys below it such as " + k.keys[0].name
+}
+
+// wholeFile stands for the top level, which has no name.
+var wholeFile = key{keys: schema}
+
+// visit calls f for each key that holds a value or a list, with its path;
+// those of a list's items come after the list, such as access[].from.
+func visit(keys []key, path string, f func(k *key, path string)) {
+	for i := range keys {
+		k, path := &keys[i], join(path, keys[i].name)
+		if k.keys == nil {
+			f(k, path)
+		}
+		if k.list != nil {
+			visit(k.list.item, path+"[]", f)
+		}
+		visit(k.keys, path, f)
+	}
+}
+
+func join(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}

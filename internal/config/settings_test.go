@@ -1,0 +1,194 @@
+package config
+
+import (
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"udprelay/peers"
+)
+
+func load(t testing.TB, file string, environ []string, flags []Setting) (*Config, []Warning) {
+	t.Helper()
+	loaded, warnings, err := tryLoad(t, file, environ, flags)
+	if err != nil {
+		t.Fatalf("want no error, got\n%v", err)
+	}
+	return loaded, warnings
+}
+
+func tryLoad(t testing.TB, file string, environ []string, flags []Setting) (*Config, []Warning, error) {
+	t.Helper()
+	var f *File
+	if file != "" {
+		f = &File{"room.yaml", []byte(file)}
+	}
+	return Load(shipped(t), f, environ, flags)
+}
+
+func TestFlagBeatsEnvironmentBeatsFileBeatsDefault(t *testing.T) {
+	file := "peers:\n  expiry: 2s\n"
+	environ := []string{"UDPRELAY_PEERS_EXPIRY=3s"}
+	flags := []Setting{{"--expiry", "peers.expiry", "4s"}}
+	for _, c := range []struct {
+		name    string
+		file    string
+		environ []string
+		flags   []Setting
+		want    time.Duration
+	}{
+		{"default", "", nil, nil, 60 * time.Second},
+		{"file", file, nil, nil, 2 * time.Second},
+		{"environment", file, environ, nil, 3 * time.Second},
+		{"flag", file, environ, flags, 4 * time.Second},
+		{"flag over default", "", nil, flags, 4 * time.Second},
+	} {
+		if loaded, _ := load(t, c.file, c.environ, c.flags); loaded.Peers.Expiry != c.want {
+			t.Errorf("%s: want %s, got %s", c.name, c.want, loaded.Peers.Expiry)
+		}
+	}
+}
+
+func TestEveryValueCanBeSetByTheEnvironment(t *testing.T) {
+	loaded, warnings := load(t, "", []string{
+		"UDPRELAY_LISTEN=127.0.0.1:0",
+		"UDPRELAY_PEERS_EXPIRY=5m",
+		"UDPRELAY_PEERS_MAX=7",
+		"UDPRELAY_PEERS_MAX_PER_ADDRESS=0",
+		"UDPRELAY_PEERS_STATIC=192.0.2.1:1, a.example:2",
+		"UDPRELAY_ACCESS=private, 203.0.113.0/24=receive,2001:db8::/32=nothing",
+		"UDPRELAY_SOCKET_RECEIVE_BUFFER=1MiB",
+		"UDPRELAY_SOCKET_SEND_BUFFER=2MiB",
+		"UDPRELAY_SOCKET_TRAINS=off",
+		"UDPRELAY_LOG_LEVEL=debug",
+		"UDPRELAY_LOG_FORMAT=json",
+		"UDPRELAY_CONFIG=/etc/udprelay/config.yaml",
+		"PATH=/bin",
+	}, nil)
+	want := &Config{Listen: "127.0.0.1:0"}
+	want.Peers.Expiry = 5 * time.Minute
+	want.Peers.Max = 7
+	want.Peers.Static = []StaticPeer{{"192.0.2.1:1"}, {"a.example:2"}}
+	for _, rule := range []struct {
+		from string
+		may  peers.May
+	}{{"private", peers.MayBoth}, {"203.0.113.0/24", peers.MayReceive}, {"2001:db8::/32", peers.MayNothing}} {
+		cover, err := peers.ParseFrom(rule.from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.Access = append(want.Access, peers.Rule{From: rule.from, Cover: cover, May: rule.may})
+	}
+	want.Socket.ReceiveBuffer, want.Socket.SendBuffer, want.Socket.Trains = 1<<20, 2<<20, TrainsOff
+	want.Log.Level, want.Log.Format = slog.LevelDebug, FormatJSON
+	if diff := cmp.Diff(want, loaded, comparePrefixes); diff != "" {
+		t.Errorf("configuration (-want +got):\n%s", diff)
+	}
+	if len(warnings) > 0 {
+		t.Errorf("want no warning, got %v", warnings)
+	}
+}
+
+func TestEmptyVariableCountsAsNotSet(t *testing.T) {
+	loaded, warnings := load(t, "listen: :9001\n", []string{"UDPRELAY_LISTEN=", "UDPRELAY_ACCESS=", "UDPRELAY_PEERS_STATIC="}, nil)
+	if loaded.Listen != ":9001" || len(loaded.Access) != 3 || len(warnings) > 0 {
+		t.Errorf("want what the file says, got %+v and %v", loaded, warnings)
+	}
+}
+
+func TestTheLastOfTwoEqualVariablesHolds(t *testing.T) {
+	loaded, _ := load(t, "", []string{"UDPRELAY_LISTEN=:1", "UDPRELAY_LISTEN=:2"}, nil)
+	if loaded.Listen != ":2" {
+		t.Errorf("want :2, got %s", loaded.Listen)
+	}
+}
+
+func TestUnknownVariableIsAWarning(t *testing.T) {
+	_, warnings := load(t, "", []string{
+		"UDPRELAY_SERVICE_HOST=10.0.0.1",
+		"UDPRELAY_PEER_MAX=3",
+		"UDPRELAY_LISTN=:9001",
+		"udprelay_listen=:9001",
+		"UDPRELAY_PEERS_MAX PER ADDRESS=3",
+	}, nil)
+	want := []string{
+		`"UDPRELAY_PEERS_MAX PER ADDRESS": unknown variable, ignored; did you mean UDPRELAY_PEERS_MAX_PER_ADDRESS?`,
+		"UDPRELAY_LISTN: unknown variable, ignored; did you mean UDPRELAY_LISTEN?",
+		"UDPRELAY_PEER_MAX: unknown variable, ignored; did you mean UDPRELAY_PEERS_MAX?",
+		"UDPRELAY_SERVICE_HOST: unknown variable, ignored",
+	}
+	var got []string
+	for _, w := range warnings {
+		got = append(got, w.String())
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("warnings (-want +got):\n%s", diff)
+	}
+}
+
+func TestFlagsAddPeersAndReplaceRules(t *testing.T) {
+	file := "peers:\n  static:\n  - address: a.example:1\naccess:\n- from: any\n"
+	loaded, _ := load(t, file, nil, []Setting{
+		{"--peer", "peers.static", "b.example:2"},
+		{"--allow", "access", "private"},
+		{"--peer", "peers.static", "[::1]:3"},
+		{"--allow", "access", "198.51.100.0/24=send"},
+	})
+	if diff := cmp.Diff([]StaticPeer{{"a.example:1"}, {"b.example:2"}, {"[::1]:3"}}, loaded.Peers.Static); diff != "" {
+		t.Errorf("static peers (-want +got):\n%s", diff)
+	}
+	var rules []string
+	for _, rule := range loaded.Access {
+		rules = append(rules, rule.From+"="+rule.May.String())
+	}
+	if diff := cmp.Diff([]string{"private=both", "198.51.100.0/24=send"}, rules); diff != "" {
+		t.Errorf("rules (-want +got):\n%s", diff)
+	}
+}
+
+func TestMistakesOfAllSourcesComeAtOnce(t *testing.T) {
+	_, _, err := tryLoad(t, "peers:\n  max: 0x1\n  static:\n  - address: 192.0.2.1:1\n", []string{
+		"UDPRELAY_PEERS_EXPIRY=60",
+		"UDPRELAY_ACCESS=private,,any=recv",
+	}, []Setting{
+		{"--listen", "listen", ""},
+		{"--log-level", "log.level", "wran"},
+		{"--peer", "peers.static", "192.0.2.1:1"},
+		{"--allow", "access", "privat=send"},
+		{"--max-peers", "peers.max", "many"},
+		{"--nonsense", "nonsense", "1"},
+	})
+	wantError(t, err, `room.yaml:2:8: peers.max: "0x1" is no whole number; want a number from 1 to 1000000, or 0 for no limit
+UDPRELAY_PEERS_EXPIRY: peers.expiry: "60" has no unit; want a duration such as 60s, 5m or 1h30m
+UDPRELAY_ACCESS: access[1].from: is empty; want any, loopback, private, link-local, an address, or a prefix such as 203.0.113.0/24
+UDPRELAY_ACCESS: access[2].may: unknown word "recv"; want both, send, receive or nothing
+--listen: listen: is empty; want host:port such as ":9000" or "192.0.2.1:9000"
+--log-level: log.level: unknown word "wran"; did you mean "warn"?
+--allow: access[0].from: unknown word "privat"; did you mean "private"?
+--max-peers: peers.max: "many" is no whole number; want a number from 1 to 1000000, or 0 for no limit
+--nonsense: nonsense: unknown key
+--peer: peers.static[1].address: "192.0.2.1:1" is already in the list, at room.yaml:4:5; want it once`)
+}
+
+func TestMistakesBetweenSourcesNameTheOther(t *testing.T) {
+	_, _, err := tryLoad(t, "", []string{"UDPRELAY_PEERS_STATIC=[2001:db8::1]:1"}, []Setting{{"--listen", "listen", "192.0.2.1:9000"}})
+	wantError(t, err, `UDPRELAY_PEERS_STATIC: peers.static[0].address: 2001:db8::1 is IPv6, but listen is "192.0.2.1:9000", which is IPv4 only; want a listen such as ":9000"`)
+}
+
+func TestAHiddenRuleFromAFlagIsAWarning(t *testing.T) {
+	_, warnings := load(t, "", nil, []Setting{{"--allow", "access", "any"}, {"--allow", "access", "private=send"}})
+	if len(warnings) != 1 || warnings[0].String() != "--allow: access[1]: the rule for private never decides: access[0] at --allow comes first and covers all of it" {
+		t.Errorf("want one warning of the second rule, got %v", warnings)
+	}
+}
+
+func TestListsOfTheEnvironmentAreBounded(t *testing.T) {
+	var rules []Setting
+	for range maxRules + 1 {
+		rules = append(rules, Setting{"--allow", "access", "any"})
+	}
+	_, _, err := tryLoad(t, "", nil, rules)
+	wantError(t, err, "--allow: access: has more than 1000 items; want at most 1000")
+}

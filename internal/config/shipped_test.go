@@ -1,0 +1,210 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v4"
+)
+
+// flatten returns the keys of a YAML text with the texts of their values;
+// those of the items of a list count once, the first.
+func flatten(t testing.TB, text []byte) map[string]string {
+	t.Helper()
+	var node yaml.Node
+	if err := yaml.Load(text, &node); err != nil {
+		t.Fatalf("%v in\n%s", err, text)
+	}
+	flat := map[string]string{}
+	var walk func(node *yaml.Node, path string)
+	walk = func(node *yaml.Node, path string) {
+		switch {
+		case node.Kind == yaml.MappingNode:
+			for i := 0; i < len(node.Content); i += 2 {
+				walk(node.Content[i+1], join(path, node.Content[i].Value))
+			}
+		case node.Kind == yaml.SequenceNode:
+			flat[path] = "list"
+			for _, item := range node.Content {
+				walk(item, path+"[]")
+			}
+		case flat[path] == "":
+			flat[path] = node.Value
+		}
+	}
+	walk(node.Content[0], "")
+	return flat
+}
+
+// schemaPaths returns the path of every value and list.
+func schemaPaths() (paths []string) {
+	visit(schema, "", func(_ *key, path string) { paths = append(paths, path) })
+	slices.Sort(paths)
+	return paths
+}
+
+func sortedKeys(m map[string]string) []string {
+	var keys []string
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// inComment matches a key that is commented out.
+var inComment = regexp.MustCompile(`(?m)^# ( *(?:- )?[a-z_]+:)`)
+
+// uncommented is the shipped file with all its keys in force.
+func uncommented(t testing.TB) []byte {
+	t.Helper()
+	text := inComment.ReplaceAllString(string(shipped(t)), "$1")
+	return []byte(strings.Replace(text, "static: []", "static:", 1))
+}
+
+func TestShippedFileHasEveryKey(t *testing.T) {
+	if diff := cmp.Diff(schemaPaths(), sortedKeys(flatten(t, uncommented(t)))); diff != "" {
+		t.Errorf("keys (-schema +config.yaml):\n%s", diff)
+	}
+}
+
+func TestShippedFileSaysWhatHoldsWithoutIt(t *testing.T) {
+	loaded, warnings, err := Load(shipped(t), nil, nil, nil)
+	if err != nil || len(warnings) > 0 {
+		t.Fatalf("want neither error nor warning, got %v and %v", err, warnings)
+	}
+	effective := flatten(t, loaded.YAML())
+	for path, want := range flatten(t, shipped(t)) {
+		if got := effective[path]; got != want {
+			t.Errorf("%s: want %q as in config.yaml, got %q", path, want, got)
+		}
+	}
+}
+
+func TestShippedCommentsLoad(t *testing.T) {
+	loaded, warnings, err := Load(shipped(t), &File{"config.yaml", uncommented(t)}, nil, nil)
+	if err != nil || len(warnings) > 0 {
+		t.Fatalf("want neither error nor warning, got %v and %v", err, warnings)
+	}
+	// The last rule spells out the defaults of may and join, the first has none.
+	first, last := loaded.Access[0], loaded.Access[len(loaded.Access)-1]
+	if first.May != last.May {
+		t.Errorf("may: want %q as the comment in config.yaml, got %q without the key", last.May, first.May)
+	}
+	for _, comment := range []string{"# both (default), send, receive, nothing", "# open (default): "} {
+		if !strings.Contains(string(shipped(t)), comment) {
+			t.Errorf("want %q in config.yaml", comment)
+		}
+	}
+}
+
+func TestEffectiveConfigurationHasEveryKey(t *testing.T) {
+	loaded, _, err := Load(shipped(t), &File{"config.yaml", uncommented(t)}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(schemaPaths(), sortedKeys(flatten(t, loaded.YAML()))); diff != "" {
+		t.Errorf("keys (-schema +YAML):\n%s", diff)
+	}
+}
+
+func TestDefaultsMustBeWhole(t *testing.T) {
+	text := strings.Replace(string(shipped(t)), "  expiry: 60s", "", 1)
+	_, _, err := Load([]byte(text), nil, nil, nil)
+	wantError(t, err, "built-in config.yaml:1:1: peers.expiry: has no default; want one")
+}
+
+// documented is a row of the table of keys in docs/configuration.md.
+type documented struct{ value, standard string }
+
+func documentation(t testing.TB) string {
+	t.Helper()
+	data, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func documentedKeys(t testing.TB) map[string]documented {
+	t.Helper()
+	_, section, _ := strings.Cut(documentation(t), "\n## Keys\n")
+	section, _, _ = strings.Cut(section, "\n**Durations**")
+	rows := map[string]documented{}
+	for line := range strings.Lines(section) {
+		cells := strings.Split(line, " | ")
+		if path, ok := strings.CutPrefix(cells[0], "| `"); ok && len(cells) == 4 {
+			rows[strings.TrimSuffix(path, "`")] = documented{cells[1], cells[2]}
+		}
+	}
+	return rows
+}
+
+func TestDocumentationHasEveryKeyWithItsDefaultAndRange(t *testing.T) {
+	rows := documentedKeys(t)
+	var paths []string
+	for path := range rows {
+		paths = append(paths, path)
+	}
+	slices.Sort(paths)
+	if diff := cmp.Diff(schemaPaths(), paths); diff != "" {
+		t.Fatalf("keys (-schema +documentation):\n%s", diff)
+	}
+	for path, want := range flatten(t, shipped(t)) {
+		if path == "listen" {
+			want = `"` + want + `"`
+		}
+		if got := rows[path].standard; want != "list" && !strings.Contains(path, "[]") && got != "`"+want+"`" {
+			t.Errorf("%s: want the default %s, got %s", path, want, got)
+		}
+	}
+	buffers := fmt.Sprintf("size, %s to %s", formatSize(leastBuffer), formatSize(mostBuffer))
+	for path, want := range map[string]string{
+		"peers.expiry":          fmt.Sprintf("duration, %s to %s", formatDuration(leastExpiry), formatDuration(mostExpiry)),
+		"peers.max":             fmt.Sprintf("0 to %d", maxLearned),
+		"peers.max_per_address": fmt.Sprintf("0 to %d", maxLearned),
+		"peers.static":          fmt.Sprintf("list, at most %d", maxStatic),
+		"access":                fmt.Sprintf("list, at most %d", maxRules),
+		"socket.receive_buffer": buffers,
+		"socket.send_buffer":    buffers,
+		"socket.trains":         "`auto`, `off`",
+		"log.level":             "`debug`, `info`, `warn`, `error`",
+		"log.format":            "`text`, `json`",
+		"access[].may":          "`both`, `send`, `receive`, `nothing`",
+	} {
+		if got := rows[path].value; got != want {
+			t.Errorf("%s: want the value %q, got %q", path, want, got)
+		}
+	}
+}
+
+func TestDocumentedExamplesLoad(t *testing.T) {
+	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(documentation(t), -1)
+	if len(blocks) < 5 {
+		t.Fatalf("want the examples, got %d", len(blocks))
+	}
+	for _, block := range blocks {
+		_, warnings, err := Load(shipped(t), &File{"example.yaml", []byte(block[1])}, nil, nil)
+		if err != nil || len(warnings) > 0 {
+			t.Errorf("want neither error nor warning, got %v and %v for\n%s", err, warnings, block[1])
+		}
+	}
+}
+
+func TestDocumentedVariablesLoad(t *testing.T) {
+	found := regexp.MustCompile("`(UDPRELAY_[A-Z_]+=[^`]*)`").FindAllStringSubmatch(documentation(t), -1)
+	if len(found) < 5 {
+		t.Fatalf("want the variables, got %d", len(found))
+	}
+	for _, match := range found {
+		_, warnings, err := Load(shipped(t), nil, []string{match[1]}, nil)
+		if err != nil || len(warnings) > 0 {
+			t.Errorf("%s: want neither error nor warning, got %v and %v", match[1], err, warnings)
+		}
+	}
+}

@@ -1,0 +1,199 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+var durationShape = regexp.MustCompile(`^([0-9]+(\.[0-9]+)?(h|m|s|ms))+$`)
+
+// duration is a length of time from least to most.
+func duration(least, most time.Duration, field func(*Config) *time.Duration) *value {
+	const want = "a duration such as 60s, 5m or 1h30m"
+	set := func(l *loader, text string) string {
+		if isNumber(text) {
+			return fmt.Sprintf("%q has no unit; want %s", text, want)
+		}
+		if !durationShape.MatchString(strings.TrimPrefix(text, "-")) {
+			return fmt.Sprintf("%q is no duration; want one such as 60s, 5m or 1h30m", text)
+		}
+		d, err := time.ParseDuration(text) // the only error left is overflow
+		if err != nil || d < least || d > most {
+			return fmt.Sprintf("%q is out of range; want %s to %s", text, formatDuration(least), formatDuration(most))
+		}
+		*field(&l.config) = d
+		return ""
+	}
+	return &value{want: want, set: set}
+}
+
+// formatDuration writes d as a person would: 60s and not 1m0s, 5m and not 5m0s.
+func formatDuration(d time.Duration) string {
+	if d >= time.Second && d < 2*time.Minute && d%time.Second == 0 {
+		return fmt.Sprintf("%ds", d/time.Second)
+	}
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
+// sizeUnits are IEC 80000-13 binary units, the largest first.
+var sizeUnits = []struct {
+	name  string
+	bytes int
+}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
+
+var sizeShape = regexp.MustCompile(`^(-?[0-9]+)(\.[0-9]+)?( *)([A-Za-z]+)$`)
+
+// size is a number of bytes from least to most.
+func size(least, most int, field func(*Config) *int) *value {
+	const want = "a size such as 512KiB or 8MiB"
+	set := func(l *loader, text string) string {
+		if isNumber(text) {
+			return fmt.Sprintf("%q has no unit; want %s", text, want)
+		}
+		parts := sizeShape.FindStringSubmatch(text)
+		if parts == nil {
+			return fmt.Sprintf("%q is no size; want one such as 512KiB or 8MiB", text)
+		}
+		number, fraction, space := parts[1], parts[2], parts[3]
+		unit, wrong := parseUnit(number+fraction, parts[4])
+		if wrong != "" {
+			return fmt.Sprintf("%q %s", text, wrong)
+		}
+		if fraction+space != "" {
+			return fmt.Sprintf("%q is no size; want a whole number and its unit without a space, such as 512KiB or 8MiB", text)
+		}
+		n, err := strconv.Atoi(number)
+		if err != nil || n < 0 || n > most/unit || n*unit < least {
+			return fmt.Sprintf("%q is out of range; want %s to %s", text, formatSize(least), formatSize(most))
+		}
+		*field(&l.config) = n * unit
+		return ""
+	}
+	return &value{want: want, set: set}
+}
+
+// parseUnit returns the bytes of a unit; number is what stands before it.
+func parseUnit(number, unit string) (bytes int, wrong string) {
+	for _, u := range sizeUnits {
+		if unit == u.name {
+			return u.bytes, ""
+		}
+	}
+	// k, kB, KB, kib and the like: the same letter, the binary unit.
+	for _, u := range sizeUnits {
+		if strings.EqualFold(unit[:1], u.name[:1]) && len(unit) <= 3 {
+			return 0, fmt.Sprintf("has the unknown unit %q; did you mean %q?", unit, number+u.name)
+		}
+	}
+	return 0, fmt.Sprintf("has the unknown unit %q; want B, KiB, MiB or GiB", unit)
+}
+
+// formatSize writes n bytes in the largest unit that divides it.
+func formatSize(n int) string {
+	for _, u := range sizeUnits {
+		if n%u.bytes == 0 {
+			return strconv.Itoa(n/u.bytes) + u.name
+		}
+	}
+	return strconv.Itoa(n)
+}
+
+// limit is a number up to most, where 0 stands for no limit.
+func limit(most int, field func(*Config) *int) *value {
+	want := fmt.Sprintf("a number from 1 to %d, or 0 for no limit", most)
+	set := func(l *loader, text string) string {
+		n, wrong := parseWhole(text)
+		if wrong != "" {
+			return fmt.Sprintf("%q %s; want %s", text, wrong, want)
+		}
+		if n < 0 || n > most {
+			return fmt.Sprintf("%s is out of range; want 1 to %d, or 0 for no limit", text, most)
+		}
+		*field(&l.config) = n
+		return ""
+	}
+	return &value{want: want, number: true, set: set}
+}
+
+var wholeShape = regexp.MustCompile(`^-?(0|[1-9][0-9]*)$`)
+
+// parseWhole reads a whole number in the one way that everybody reads alike:
+// no 010, which is ten or eight, no 0x10, 1e3 or 1_000. Beyond what an int
+// holds it returns -1, which no caller accepts.
+func parseWhole(text string) (n int, wrong string) {
+	if !wholeShape.MatchString(text) {
+		if strings.Trim(text, "0123456789") == "" {
+			return 0, "has a leading zero"
+		}
+		return 0, "is no whole number"
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return -1, ""
+	}
+	return n, ""
+}
+
+// isNumber reports whether text is a decimal number without a unit.
+func isNumber(text string) bool {
+	return text != "" && strings.Trim(text, "-+.0123456789") == ""
+}
+
+// A named is a value with the word that stands for it.
+type named[T any] struct {
+	word  string
+	value T
+}
+
+// same returns words that stand for themselves.
+func same(words ...string) []named[string] {
+	list := make([]named[string], len(words))
+	for i, w := range words {
+		list[i] = named[string]{w, w}
+	}
+	return list
+}
+
+// word is one of several words.
+func word[T any](field func(*Config) *T, choices ...named[T]) *value {
+	words := make([]string, len(choices))
+	for i, c := range choices {
+		words[i] = c.word
+	}
+	set := func(l *loader, text string) string {
+		for _, c := range choices {
+			if text == c.word {
+				*field(&l.config) = c.value
+				return ""
+			}
+		}
+		return unknownWord(text, words)
+	}
+	return &value{want: orList(words), set: set}
+}
+
+func unknownWord(text string, words []string) string {
+	if near := closest(text, words); near != "" {
+		return fmt.Sprintf("unknown word %q; did you mean %q?", text, near)
+	}
+	return fmt.Sprintf("unknown word %q; want %s", text, orList(words))
+}
+
+// orList returns "a", "a or b", "a, b or c".
+func orList(words []string) string {
+	if len(words) == 1 {
+		return words[0]
+	}
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
