@@ -1,0 +1,209 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"time"
+
+	"udprelay/internal/client"
+)
+
+const (
+	// refusalGrace is how long a client stays after the last datagram it sent:
+	// if nothing listens at the relay's address, the refusal is the only sign
+	// of it, and it takes a round trip. On one machine and in one building this
+	// is enough; for a relay further away there is Options.Wait.
+	refusalGrace = 100 * time.Millisecond
+
+	// noticeDelay lets a session that ends at once end with one message, its
+	// error, in place of two that say the same.
+	noticeDelay = 250 * time.Millisecond
+
+	// stopGrace is how long a stopped session waits for an output that does
+	// not take what is being written.
+	stopGrace = 100 * time.Millisecond
+)
+
+// A Mode says how payloads appear on the streams.
+type Mode int
+
+const (
+	Text Mode = iota // a line is a datagram, newline included
+	Hex              // a line is a datagram in hex
+	Raw              // a read is a datagram; nothing stands between those received
+)
+
+// Options are what Run joins the client to.
+type Options struct {
+	In       io.Reader // nil: nothing is sent, and only ctx or the output's end ends the session
+	Out      io.Writer
+	Mode     Mode
+	Terminal bool                 // Out is a terminal: in mode Text, show what would control it
+	Size     int                  // bytes read at most for one datagram in mode Raw
+	Wait     time.Duration        // how long to go on receiving when In has ended
+	Say      func(message string) // takes what a person should know at once; not called after Run returned
+}
+
+// A RefusedError says that datagrams were refused and, as far as one can know,
+// lost.
+type RefusedError struct {
+	Addr  netip.AddrPort
+	Lost  bool // payloads, not only keep-alives
+	Heard bool // a datagram has come since, so that there is a relay by now
+}
+
+func (e *RefusedError) Error() string {
+	message := "nothing listens at " + e.Addr.String()
+	if e.Heard {
+		message = "nothing listened for a while at " + e.Addr.String()
+	}
+	message += " (connection refused)"
+	if e.Lost {
+		message += "; datagrams were lost"
+	}
+	return message
+}
+
+// errOutputClosed: whoever read the output has seen enough.
+var errOutputClosed = errors.New("output closed")
+
+type session struct {
+	client  *client.Client
+	options Options
+	unsent  unsent
+
+	printed  chan struct{} // closed when nothing is written any more
+	printErr error         // why; read it after printed is closed
+
+	noticed bool   // a refusal has been noticed since the last datagram came
+	heard   uint64 // datagrams received when it was
+	notice  <-chan time.Time
+	leaving bool // the error at the end, which is near, says it
+}
+
+// Run sends what In yields and writes what c receives to Out, until In has
+// ended and Wait is over, or the reader of Out is gone, or ctx is done; the
+// latter two are no errors. It closes c. A read of In that waits is not waited
+// for, as it cannot be cancelled; what it reads is dropped.
+//
+// When In has ended, the error tells of a refusal (*RefusedError) and of what
+// could not be sent (*UnsentError), or of both, joined.
+func Run(ctx context.Context, c *client.Client, options Options) error {
+	s := &session{
+		client:  c,
+		options: options,
+		unsent:  unsent{say: options.Say, mode: options.Mode},
+		printed: make(chan struct{}),
+	}
+	inside, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go s.print()
+	err := s.serve(inside, readAll(inside, options), watchClosed(inside, options.Out))
+	c.Close()
+	select { // what was received is written
+	case <-s.printed:
+	case <-ctx.Done():
+		select {
+		case <-s.printed:
+		case <-time.After(stopGrace):
+		}
+	}
+	return err
+}
+
+// serve is the heart of a session. It alone sends and speaks.
+func (s *session) serve(ctx context.Context, inputs <-chan input, closed <-chan struct{}) error {
+	var end <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-closed:
+			return nil
+		case <-s.printed:
+			if errors.Is(s.printErr, errOutputClosed) || ctx.Err() != nil {
+				return nil
+			}
+			return s.printErr
+		case in := <-inputs:
+			switch {
+			case in.err == nil:
+				s.send(in)
+			case errors.As(in.err, new(*badInput)):
+				s.unsent.add(in.err)
+			case errors.Is(in.err, io.EOF):
+				inputs = nil
+				end = time.After(max(s.options.Wait, refusalGrace))
+				if s.options.Wait < noticeDelay {
+					s.leaving, s.notice = true, nil
+				}
+			default:
+				return errors.Join(&inputError{in.err}, s.verdict())
+			}
+		case <-s.client.Refused():
+			s.noteRefusal()
+		case <-s.notice:
+			if s.client.Health().Received == s.heard {
+				s.options.Say((&RefusedError{Addr: s.client.RemoteAddr()}).Error() + "; still trying")
+			}
+		case <-end:
+			return s.verdict()
+		}
+	}
+}
+
+func (s *session) send(in input) {
+	if err := s.client.Send(in.payload); err != nil && !errors.Is(err, net.ErrClosed) {
+		s.unsent.add(&badInput{in.where, err.Error()})
+	}
+}
+
+// noteRefusal arranges that a person hears of it, once until a datagram comes.
+func (s *session) noteRefusal() {
+	if received := s.client.Health().Received; !s.noticed || received > s.heard {
+		s.noticed, s.heard = true, received
+		if !s.leaving {
+			s.notice = time.After(noticeDelay)
+		}
+	}
+}
+
+// verdict is the error of a session whose input has ended.
+func (s *session) verdict() error {
+	var refused error
+	if h := s.client.Health(); h.Refusing || h.PayloadsRefused > 0 {
+		refused = &RefusedError{
+			Addr:  s.client.RemoteAddr(),
+			Lost:  h.PayloadsRefused > 0,
+			Heard: !h.Refusing && h.Received > s.heard,
+		}
+	}
+	return errors.Join(refused, s.unsent.err())
+}
+
+// print writes what is received, each datagram at once.
+func (s *session) print() {
+	defer close(s.printed)
+	buf := make([]byte, client.MaxPayload)
+	var shown []byte
+	for {
+		n, err := s.client.Receive(buf)
+		if err != nil {
+			if !errors.Is(err, net.ErrClosed) {
+				s.printErr = err
+			}
+			return
+		}
+		if n == 0 {
+			continue // a keep-alive of the relay's says nothing
+		}
+		shown = s.options.appendPayload(shown[:0], buf[:n])
+		if _, err := s.options.Out.Write(shown); err != nil {
+			s.printErr = outputError(err)
+			return
+		}
+	}
+}
