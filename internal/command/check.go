@@ -1,0 +1,57 @@
+package command
+
+import (
+	"errors"
+	"io"
+
+	"github.com/urfave/cli/v2"
+
+	"udprelay/internal/config"
+)
+
+func checkCommand(world World) *cli.Command {
+	return &cli.Command{
+		Name:      "check",
+		Usage:     "check a configuration and print what holds",
+		ArgsUsage: "[FILE]",
+		Description: `Reads FILE, or what UDPRELAY_CONFIG names, or else the built-in defaults;
+"-" is standard input. The environment (UDPRELAY_...) counts, as it does for
+serve. A good configuration is printed with every key; a bad one exits with 78
+and a line for each mistake.
+
+Examples:
+  udprelay check                      # the defaults, to start a file from
+  udprelay check room.yaml            # what would hold with room.yaml
+  udprelay check --quiet room.yaml && systemctl reload udprelay`,
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print nothing about a good configuration", DisableDefaultText: true},
+		},
+		Action: func(c *cli.Context) error {
+			if err := noMoreThan(c, 1); err != nil {
+				return err
+			}
+			return check(world, c.Args().First(), c.Bool("quiet"))
+		},
+	}
+}
+
+func check(world World, name string, quiet bool) error {
+	if quiet {
+		world.Stderr = io.Discard // warnings only: errors are returned
+	}
+	loaded, err := loadConfig(world, name, nil)
+	if mistakes := (config.Errors)(nil); errors.As(err, &mistakes) {
+		return checkFailure{mistakes}
+	}
+	if err != nil || quiet {
+		return err
+	}
+	_, err = world.Stdout.Write(loaded.YAML())
+	return err
+}
+
+// A checkFailure is the mistakes without their hint, which is to do what was
+// just done.
+type checkFailure struct{ config.Errors }
+
+func (checkFailure) Hint() string { return "" }

@@ -1,0 +1,193 @@
+package command
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/urfave/cli/v2"
+
+	"udprelay/internal/config"
+)
+
+// outcome is all that a command leaves behind.
+type outcome struct {
+	code           int
+	stdout, stderr string
+}
+
+// runCheck runs udprelay check with the shipped defaults.
+func runCheck(t *testing.T, stdin string, environ []string, args ...string) outcome {
+	t.Helper()
+	defaults, err := os.ReadFile("../../config.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	code := Run(append([]string{"udprelay", "check"}, args...), World{
+		Stdin:         strings.NewReader(stdin),
+		Stdout:        &stdout,
+		Stderr:        &stderr,
+		Environ:       environ,
+		DefaultConfig: defaults,
+	})
+	return outcome{code, stdout.String(), stderr.String()}
+}
+
+func (got outcome) want(t *testing.T, want outcome) {
+	t.Helper()
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(outcome{})); diff != "" {
+		t.Errorf("outcome (-want +got):\n%s", diff)
+	}
+}
+
+// writeConfig writes a file and returns its name.
+func writeConfig(t *testing.T, text string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "room.yaml")
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+const effective = `listen: ":9001"
+
+peers:
+  expiry: 60s
+  max: 10000
+  max_per_address: 256
+  static: []
+
+access:
+- from: loopback
+  may: both
+  join: open
+- from: private
+  may: both
+  join: open
+- from: link-local
+  may: both
+  join: open
+
+socket:
+  receive_buffer: 8MiB
+  send_buffer: 8MiB
+  trains: auto
+
+log:
+  level: info
+  format: text
+`
+
+func TestCheckPrintsWhatHolds(t *testing.T) {
+	const text = "listen: :9001\n"
+	file := writeConfig(t, text)
+	defaults := strings.Replace(effective, ":9001", ":9000", 1)
+
+	runCheck(t, "", nil).want(t, outcome{0, defaults, ""})
+	runCheck(t, "", nil, file).want(t, outcome{0, effective, ""})
+	runCheck(t, text, nil, "-").want(t, outcome{0, effective, ""})
+	runCheck(t, "", []string{"UDPRELAY_CONFIG=" + file}).want(t, outcome{0, effective, ""})
+	runCheck(t, "", []string{"UDPRELAY_CONFIG="}).want(t, outcome{0, defaults, ""})
+	runCheck(t, "", []string{"UDPRELAY_CONFIG=/nowhere"}, file).want(t, outcome{0, effective, ""})
+	runCheck(t, "", []string{"UDPRELAY_LISTEN=:9001"}).want(t, outcome{0, effective, ""})
+}
+
+func TestCheckOutputIsAConfiguration(t *testing.T) {
+	first := runCheck(t, "", nil)
+	runCheck(t, first.stdout, nil, "-").want(t, first)
+}
+
+func TestCheckTellsEveryMistakeAndPrintsNothing(t *testing.T) {
+	file := writeConfig(t, "peers:\n  expirey: 60s\n  expiry: 60\n")
+	want := outcome{78, "", "udprelay: " + file + `:2:3: peers.expirey: unknown key; did you mean "expiry"?
+udprelay: ` + file + `:3:11: peers.expiry: "60" has no unit; want a duration such as 60s, 5m or 1h30m
+udprelay: UDPRELAY_LISTEN: listen: port 70000 is out of range; want 1 to 65535 (0 lets the system choose)
+`}
+	environ := []string{"UDPRELAY_LISTEN=:70000", "UDPRELAY_NONSENSE=1"}
+	runCheck(t, "", environ, file).want(t, want)
+	runCheck(t, "", environ, "--quiet", file).want(t, want)
+}
+
+func TestCheckWarnsAndGoesOn(t *testing.T) {
+	environ := []string{"UDPRELAY_LISTN=:9002"}
+	const warning = "udprelay: warning: UDPRELAY_LISTN: unknown variable, ignored; did you mean UDPRELAY_LISTEN?\n"
+	runCheck(t, "listen: :9001\n", environ, "-").want(t, outcome{0, effective, warning})
+}
+
+func TestCheckQuietlySaysNothingOfAGoodFile(t *testing.T) {
+	environ := []string{"UDPRELAY_LISTN=:9002"}
+	runCheck(t, "listen: :9001\n", environ, "--quiet", "-").want(t, outcome{0, "", ""})
+	runCheck(t, "listen: :9001\n", environ, "-q", "-").want(t, outcome{0, "", ""})
+}
+
+func TestCheckNamesAFileThatCannotBeRead(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "room.yaml")
+	want := outcome{78, "", "udprelay: " + missing + ": there is no such file\nhint: without a file the built-in defaults hold\n"}
+	runCheck(t, "", nil, missing).want(t, want)
+	runCheck(t, "", []string{"UDPRELAY_CONFIG=" + missing}).want(t, want)
+}
+
+func TestCheckRefusesASecondFile(t *testing.T) {
+	runCheck(t, "", nil, "a.yaml", "b.yaml").want(t, outcome{64, "", "udprelay: unexpected argument \"b.yaml\"\nhint: see udprelay check --help\n"})
+}
+
+func TestCheckHelpHasExamples(t *testing.T) {
+	got := runCheck(t, "", nil, "--help")
+	if got.code != 0 || !strings.Contains(got.stdout, "Examples:\n  udprelay check ") || got.stderr != "" {
+		t.Errorf("want a help page with examples, got %+v", got)
+	}
+}
+
+func TestMistakesHintAtCheckInOtherCommands(t *testing.T) {
+	file := writeConfig(t, "x: 1\n")
+	_, err := loadConfig(World{DefaultConfig: []byte("listen: :9000\n")}, file, nil)
+	var stderr bytes.Buffer
+	if code := report(&stderr, err); code != 78 {
+		t.Errorf("want exit code 78, got %d", code)
+	}
+	if want := "hint: udprelay check " + file + "\n"; !strings.HasSuffix(stderr.String(), want) {
+		t.Errorf("want %q at the end, got %q", want, stderr.String())
+	}
+}
+
+func TestFlagsBecomeSettings(t *testing.T) {
+	var got []config.Setting
+	app := &cli.App{
+		Flags:  cliConfigFlags(),
+		Action: func(c *cli.Context) error { got = configSettings(c); return nil },
+	}
+	err := app.Run([]string{"serve", "--listen", "", "--peer", "a:1", "--allow", "any=send", "--peer", "b:2", "--max-peers", "0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []config.Setting{
+		{Name: "--listen", Key: "listen", Value: ""},
+		{Name: "--peer", Key: "peers.static", Value: "a:1"},
+		{Name: "--peer", Key: "peers.static", Value: "b:2"},
+		{Name: "--allow", Key: "access", Value: "any=send"},
+		{Name: "--max-peers", Key: "peers.max", Value: "0"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("settings (-want +got):\n%s", diff)
+	}
+}
+
+func TestFlagsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(page), "\n")
+	for _, f := range configFlags {
+		row := "| `--" + f.name + " " + strings.Split(f.usage, "`")[1] + "` | `" + f.key + "` |"
+		if !slices.ContainsFunc(lines, func(line string) bool { return strings.HasPrefix(line, row) }) {
+			t.Errorf("want the row %q in docs/configuration.md", row)
+		}
+	}
+}

@@ -1,0 +1,160 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+)
+
+// Exit codes, after sysexits.h.
+const (
+	exitOK       = 0
+	exitFailure  = 1
+	exitUsage    = 64 // EX_USAGE
+	exitSoftware = 70 // EX_SOFTWARE
+)
+
+// A World is what a command sees of the process that it runs in.
+type World struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Environ        []string // as os.Environ returns it
+	DefaultConfig  []byte   // the embedded config.yaml
+}
+
+// Run runs the command line args, whose first element is the program's name,
+// and returns the exit code.
+func Run(args []string, world World) (code int) {
+	defer func() {
+		if r := recover(); r != nil {
+			fmt.Fprintf(world.Stderr, "udprelay: internal error: %v\n", r)
+			fmt.Fprintf(world.Stderr, "hint: this is a bug in udprelay; please report it with the lines that follow\n%s", debug.Stack())
+			code = exitSoftware
+		}
+	}()
+	err := newApp(world).RunContext(context.Background(), args)
+	return report(world.Stderr, err)
+}
+
+func newApp(world World) *cli.App {
+	app := &cli.App{
+		Name:            "udprelay",
+		Usage:           "relay UDP datagrams: what one peer sends, every other peer gets",
+		Version:         version(),
+		HideHelpCommand: true,
+		Reader:          world.Stdin,
+		Writer:          world.Stdout,
+		ErrWriter:       world.Stderr,
+		Commands: []*cli.Command{
+			serveCommand(world),
+			checkCommand(world),
+			joinCommand(world),
+			versionCommand(world),
+		},
+		OnUsageError:   usageError,
+		ExitErrHandler: func(*cli.Context, error) {}, // report does it, once
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return unknownCommand(c)
+			}
+			return cli.ShowAppHelp(c)
+		},
+		CustomAppHelpTemplate: appHelp,
+	}
+	for _, command := range app.Commands {
+		command.OnUsageError = usageError
+		command.HideHelpCommand = true
+		command.CustomHelpTemplate = commandHelp
+	}
+	return app
+}
+
+// versionFlag is -V, for -v is verbose elsewhere.
+func init() {
+	cli.VersionFlag = &cli.BoolFlag{Name: "version", Aliases: []string{"V"}, Usage: "print the version", DisableDefaultText: true}
+	cli.HelpFlag = &cli.BoolFlag{Name: "help", Aliases: []string{"h"}, Usage: "show this help", DisableDefaultText: true}
+	cli.VersionPrinter = func(c *cli.Context) { fmt.Fprintf(c.App.Writer, "udprelay %s\n", c.App.Version) }
+}
+
+// A usageFailure is a command line that cannot be understood.
+type usageFailure struct{ message, hint string }
+
+func (e *usageFailure) Error() string { return e.message }
+func (e *usageFailure) ExitCode() int { return exitUsage }
+func (e *usageFailure) Hint() string  { return e.hint }
+
+// usageError turns an error of the flag parser into one line.
+func usageError(c *cli.Context, err error, _ bool) error {
+	message := strings.ReplaceAll(err.Error(), "flag provided but not defined: -", "unknown flag --")
+	message = strings.ReplaceAll(message, "flag needs an argument: -", "a value is missing after --")
+	message = strings.ReplaceAll(message, "---", "--")
+	return &usageFailure{message, helpHint(c)}
+}
+
+// helpHint names the help of the command that c belongs to.
+func helpHint(c *cli.Context) string {
+	if c.Command != nil && c.Command.Name != "" && c.Command.Name != c.App.Name {
+		return fmt.Sprintf("see udprelay %s --help", c.Command.Name)
+	}
+	return "see udprelay --help"
+}
+
+func unknownCommand(c *cli.Context) error {
+	name := c.Args().First()
+	failure := &usageFailure{fmt.Sprintf("unknown command %q", name), helpHint(c)}
+	if suggestion := cli.SuggestCommand(c.App.Commands, name); suggestion != "" {
+		failure.hint = fmt.Sprintf("%s (%s)", suggestion, failure.hint)
+	}
+	return failure
+}
+
+// noMoreThan refuses arguments beyond the first n.
+func noMoreThan(c *cli.Context, n int) error {
+	if c.NArg() <= n {
+		return nil
+	}
+	return &usageFailure{fmt.Sprintf("unexpected argument %q", c.Args().Get(n)), helpHint(c)}
+}
+
+// report writes err for a person, a line for each error joined in it, and
+// returns the exit code. An error names its own code with a method ExitCode
+// and a way out with a method Hint.
+func report(stderr io.Writer, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	code := exitFailure
+	if coder := (interface{ ExitCode() int })(nil); errors.As(err, &coder) {
+		code = coder.ExitCode()
+	}
+	for line := range strings.Lines(err.Error()) {
+		fmt.Fprintf(stderr, "udprelay: %s\n", strings.TrimSuffix(line, "\n"))
+	}
+	if hinter := (interface{ Hint() string })(nil); errors.As(err, &hinter) && hinter.Hint() != "" {
+		fmt.Fprintf(stderr, "hint: %s\n", hinter.Hint())
+	}
+	return code
+}
+
+// getenv returns the value of name in the environment of world.
+func (w World) getenv(name string) string {
+	for i := len(w.Environ) - 1; i >= 0; i-- {
+		if key, value, _ := strings.Cut(w.Environ[i], "="); key == name {
+			return value
+		}
+	}
+	return ""
+}
+
+// isTerminal reports whether stream is a terminal that a person looks at.
+func isTerminal(stream any) bool {
+	file, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
+}

@@ -1,0 +1,88 @@
+package command
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"udprelay/internal/config"
+)
+
+// loadConfig loads the configuration that holds in world: the defaults, the
+// file called name ("-": standard input; "": the one that UDPRELAY_CONFIG
+// names, if any), the environment and flags. Warnings go to standard error.
+func loadConfig(world World, name string, flags []config.Setting) (*config.Config, error) {
+	file, err := readConfig(world, name)
+	if err != nil {
+		return nil, err
+	}
+	loaded, warnings, err := config.Load(world.DefaultConfig, file, world.Environ, flags)
+	if err != nil {
+		return nil, err
+	}
+	for _, warning := range warnings {
+		fmt.Fprintf(world.Stderr, "udprelay: warning: %s\n", warning)
+	}
+	return loaded, nil
+}
+
+// readConfig returns nil if there is no file to read.
+func readConfig(world World, name string) (*config.File, error) {
+	if name == "" {
+		name = world.getenv(config.FileVariable)
+	}
+	switch name {
+	case "":
+		return nil, nil
+	case "-":
+		return config.Read(config.StandardInput, world.Stdin)
+	}
+	return config.ReadFile(name)
+}
+
+// configFlags are the flags that stand for keys of the configuration. A flag
+// whose key is a list may be given again.
+var configFlags = []struct{ name, key, usage string }{
+	{"listen", "listen", "receive on `HOST:PORT`, such as :9000"},
+	{"peer", "peers.static", "`HOST:PORT` of a peer that is always there; may be repeated"},
+	{"allow", "access", "let `FROM[=MAY]` join, instead of the file's rules; may be repeated"},
+	{"expiry", "peers.expiry", "forget a learned peer `DURATION` after its last datagram"},
+	{"max-peers", "peers.max", "`NUMBER` of learned peers at most; 0: no limit"},
+	{"trains", "socket.trains", "`WORD`: auto, or off to send each datagram on its own"},
+	{"log-level", "log.level", "`WORD`: debug, info, warn or error"},
+	{"log-format", "log.format", "`WORD`: text or json"},
+}
+
+// repeatable are the keys of configFlags that are lists.
+var repeatable = map[string]bool{"peers.static": true, "access": true}
+
+// cliConfigFlags returns configFlags for a command.
+func cliConfigFlags() []cli.Flag {
+	var flags []cli.Flag
+	for _, f := range configFlags {
+		if repeatable[f.key] {
+			flags = append(flags, &cli.StringSliceFlag{Name: f.name, Usage: f.usage})
+		} else {
+			flags = append(flags, &cli.StringFlag{Name: f.name, Usage: f.usage})
+		}
+	}
+	return flags
+}
+
+// configSettings returns what the flags of cliConfigFlags were set to.
+func configSettings(c *cli.Context) []config.Setting {
+	var settings []config.Setting
+	for _, f := range configFlags {
+		if !c.IsSet(f.name) {
+			continue
+		}
+		values := []string{c.String(f.name)}
+		if repeatable[f.key] {
+			values = c.StringSlice(f.name)
+		}
+		for _, value := range values {
+			settings = append(settings, config.Setting{Name: "--" + f.name, Key: f.key, Value: value})
+		}
+	}
+	return settings
+}

@@ -1,0 +1,195 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"udprelay/internal/client"
+	"udprelay/internal/client/stream"
+)
+
+const (
+	exitUnreachable = 69 // EX_UNAVAILABLE
+
+	// defaultReadSize fits any path of IPv6, whose least MTU is 1280 bytes, and
+	// leaves room for the headers of IPv6 (40), UDP (8) and of a tunnel.
+	defaultReadSize = 1200
+
+	leastKeepAlive = time.Second
+)
+
+const joinDescription = `Takes part in the relay at HOST:PORT: what is read from standard input goes to
+every other peer, and what they send is written to standard output, each
+datagram at once.
+
+  text (default)  Each line is a datagram, with its newline. A datagram that
+                  does not end in a newline gets one on the output. On a
+                  terminal, control characters that others send are shown as
+                  \x1b; in a pipe bytes are as they came.
+  --hex           Each line is a datagram in hex, in both directions. Blanks
+                  and colons may stand between bytes; empty lines are ignored.
+  --raw           Each read of up to --size bytes is a datagram, and payloads
+                  are written as they are, with nothing between them, on a
+                  terminal too.
+
+A line that cannot be sent, for it is longer than 65507 bytes or not hex, is
+named on standard error and left out, and the exit code is 1 in the end.
+
+An empty datagram joins, and another leaves whenever nothing was sent for the
+time of --keep-alive, so that neither the relay nor a NAT on the way forgets
+this peer.
+
+It ends with the input, unless --wait has it receive for longer, when nobody
+reads its output any more (on Linux at once, elsewhere with the next datagram),
+or when it is stopped (Ctrl-C, SIGTERM); the exit code is then 0. A service
+whose input is /dev/null needs --no-input.
+
+UDP gives no answer, so exit code 0 does not mean that anything arrived. Only a
+host where nothing listens may say so, by ICMP. While that happens join goes on
+trying, every second. If it happened to what was sent, or still happens when
+the input ends, the exit code is 69. For this join stays 100 milliseconds after
+the end of the input; give a relay further away more time with --wait 1s.
+
+Examples:
+  udprelay join localhost:9000                          # chat: type, and everyone else reads it
+  echo "deploy done" | udprelay join relay.example:9000 # say one line and leave
+  tail -f app.log | udprelay join relay.example:9000    # send lines as they come
+  udprelay join --no-input localhost:9000 | grep ERROR  # only listen
+  echo "01 02:ff" | udprelay join --hex --wait 2s localhost:9000  # send 3 bytes, show what is said to that
+  udprelay join --raw --no-input '[::1]:9000' > dump    # payloads as they are`
+
+func joinCommand(world World) *cli.Command {
+	return &cli.Command{
+		Name:        "join",
+		Usage:       "take part in a relay: lines in, lines out",
+		ArgsUsage:   "HOST:PORT",
+		Description: joinDescription,
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "hex", Usage: "a datagram is a line of hex", DisableDefaultText: true},
+			&cli.BoolFlag{Name: "raw", Usage: "a datagram is what one read yields", DisableDefaultText: true},
+			&cli.IntFlag{Name: "size", Value: defaultReadSize, Usage: "with --raw, read at most `BYTES` for one datagram"},
+			&cli.DurationFlag{Name: "wait", Usage: "go on receiving for `DURATION` when the input has ended"},
+			&cli.BoolFlag{Name: "no-input", Usage: "leave standard input alone, receive until stopped", DisableDefaultText: true},
+			&cli.DurationFlag{Name: "keep-alive", Value: client.DefaultKeepAlive, Usage: "send an empty datagram when nothing was sent for `DURATION`"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := checkJoin(c); err != nil {
+				return err
+			}
+			// A reader that has seen enough (head -1) is no failure: writes to
+			// it shall fail rather than kill. To the end of the process, for a
+			// write may be under way when this function returns.
+			signal.Ignore(syscall.SIGPIPE)
+			ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			context.AfterFunc(ctx, stop) // so that a second signal kills
+			return join(ctx, world, c)
+		},
+	}
+}
+
+// join runs the session; ctx is done when a signal has stopped it.
+func join(ctx context.Context, world World, c *cli.Context) error {
+	relay, err := client.Dial(ctx, c.Args().First(), client.Options{KeepAlive: c.Duration("keep-alive")})
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
+		return &unreachable{err, ""}
+	}
+	defer relay.Close()
+
+	options := stream.Options{
+		In:       world.Stdin,
+		Out:      world.Stdout,
+		Terminal: isTerminal(world.Stdout),
+		Size:     c.Int("size"),
+		Wait:     c.Duration("wait"),
+		Say:      func(message string) { fmt.Fprintf(world.Stderr, "udprelay: %s\n", message) },
+	}
+	switch {
+	case c.Bool("hex"):
+		options.Mode = stream.Hex
+	case c.Bool("raw"):
+		options.Mode = stream.Raw
+	}
+	if c.Bool("no-input") {
+		options.In = nil
+	}
+	if isTerminal(world.Stderr) {
+		options.Say(greeting(relay.RemoteAddr().String(), options))
+	}
+
+	err = stream.Run(ctx, relay, options)
+	if errors.As(err, new(*stream.RefusedError)) {
+		return &unreachable{err, "is the relay running there? start one with: udprelay serve"}
+	}
+	return err
+}
+
+// greeting says no more than is known: UDP has no answer.
+func greeting(addr string, options stream.Options) string {
+	switch {
+	case options.In == nil:
+		return fmt.Sprintf("listening to %s; Ctrl-C ends", addr)
+	case !isTerminal(options.In):
+		return fmt.Sprintf("sending to %s", addr)
+	case runtime.GOOS == "windows":
+		return fmt.Sprintf("sending to %s; what you type goes to everyone else, Ctrl-Z and Enter end", addr)
+	}
+	return fmt.Sprintf("sending to %s; what you type goes to everyone else, Ctrl-D ends", addr)
+}
+
+// checkJoin refuses command lines that make no sense, before anything is sent.
+func checkJoin(c *cli.Context) error {
+	refuse := func(format string, args ...any) error {
+		return &usageFailure{fmt.Sprintf(format, args...), helpHint(c)}
+	}
+	if !c.Args().Present() {
+		return &usageFailure{"no relay is named", "want HOST:PORT, such as localhost:9000"}
+	}
+	if stray := c.Args().Get(1); strings.HasPrefix(stray, "-") {
+		return &usageFailure{fmt.Sprintf("unexpected argument %q", stray), "flags go before HOST:PORT"}
+	}
+	if err := noMoreThan(c, 1); err != nil {
+		return err
+	}
+	if bad := (*client.AddressError)(nil); errors.As(client.CheckAddress(c.Args().First()), &bad) {
+		return &usageFailure{bad.Error(), "want HOST:PORT, such as " + bad.Want}
+	}
+	switch size, wait, keepAlive := c.Int("size"), c.Duration("wait"), c.Duration("keep-alive"); {
+	case c.Bool("hex") && c.Bool("raw"):
+		return refuse("--hex and --raw exclude each other")
+	case c.IsSet("size") && !c.Bool("raw"):
+		return refuse("--size has a meaning only with --raw")
+	case size < 1 || size > client.MaxPayload:
+		return refuse("--size %d: want 1 to %d bytes", size, client.MaxPayload)
+	case c.IsSet("wait") && c.Bool("no-input"):
+		return refuse("--wait begins when the input ends, so it has no meaning with --no-input")
+	case wait < 0:
+		return refuse("--wait %v: want 0s or more", wait)
+	case keepAlive < leastKeepAlive:
+		return refuse("--keep-alive %v: want %v or more", keepAlive, leastKeepAlive)
+	}
+	return nil
+}
+
+// unreachable is a relay that cannot be found, or that said it is not there.
+type unreachable struct {
+	err  error
+	hint string
+}
+
+func (e *unreachable) Error() string { return e.err.Error() }
+func (e *unreachable) Unwrap() error { return e.err }
+func (e *unreachable) ExitCode() int { return exitUnreachable }
+func (e *unreachable) Hint() string  { return e.hint }

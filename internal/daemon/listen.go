@@ -1,0 +1,104 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"syscall"
+)
+
+// listen opens the socket for host:port.
+func listen(ctx context.Context, address string) (*net.UDPConn, error) {
+	host, service, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, &BindError{Address: address, Err: err}
+	}
+	port, err := strconv.ParseUint(service, 10, 16)
+	if err != nil {
+		return nil, &BindError{Address: address, Err: err}
+	}
+	addr, err := bindAddr(ctx, host)
+	if err != nil {
+		return nil, &BindError{Address: address, Err: err}
+	}
+	// The network says which families the socket has: of 0.0.0.0 and [::] as
+	// of no host at all Go would make one of both.
+	network := "udp"
+	switch {
+	case addr.Is4():
+		network = "udp4"
+	case addr.IsValid() && !addr.IsUnspecified():
+		network = "udp6"
+	}
+	conn, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, uint16(port))))
+	if err != nil {
+		failure := &BindError{Address: address, Err: reason(err)}
+		if errors.Is(err, syscall.EADDRINUSE) {
+			failure.Owner = portOwner(uint16(port))
+		}
+		return nil, failure
+	}
+	return conn, nil
+}
+
+// bindAddr returns the address that host stands for; the zero Addr: every one.
+func bindAddr(ctx context.Context, host string) (netip.Addr, error) {
+	if host == "" {
+		return netip.Addr{}, nil
+	}
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.Unmap(), nil
+	}
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	return addrs[0].Unmap(), nil
+}
+
+// reason returns the last of a chain of errors, for the others say again what
+// the message says already.
+func reason(err error) error {
+	if errno := syscall.Errno(0); errors.As(err, &errno) {
+		return errno
+	}
+	return err
+}
+
+// A BindError is an address that cannot be listened on.
+type BindError struct {
+	Address string // as configured
+	Err     error
+	Owner   string // the program that has the port, if it is known
+}
+
+func (e *BindError) Error() string {
+	text := fmt.Sprintf("cannot listen on %s: %v", e.Address, e.Err)
+	if e.Owner != "" {
+		text += " by " + e.Owner
+	}
+	return text
+}
+
+func (e *BindError) Unwrap() error { return e.Err }
+
+// ExitCode is EX_UNAVAILABLE of sysexits.h.
+func (e *BindError) ExitCode() int { return 69 }
+
+// Hint returns a way out.
+func (e *BindError) Hint() string {
+	switch {
+	case errors.Is(e.Err, syscall.EADDRINUSE):
+		return "stop that program, or choose another port, such as --listen :9001"
+	case errors.Is(e.Err, syscall.EACCES):
+		return "ports below 1024 are for the privileged: grant CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE), or choose a higher port, such as --listen :9000"
+	case errors.Is(e.Err, syscall.EADDRNOTAVAIL):
+		return "this host has no such address; leave the host out to listen on every one"
+	case errors.Is(e.Err, syscall.EAFNOSUPPORT):
+		return "this system has no such address family; leave the host out to listen on what there is"
+	}
+	return ""
+}
