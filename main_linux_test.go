@@ -1,0 +1,166 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestMemoryStaysSmall runs the program with 100 and with 100,000 learned
+// peers and reads what it has resident. The bounds are of the program as users
+// get it: the race detector multiplies memory, so the built program is what
+// runs.
+func TestMemoryStaysSmall(t *testing.T) {
+	program := t.TempDir() + "/udprelay"
+	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	for _, test := range []struct{ peers, mostMB int }{{100, 20}, {100_000, 100}} {
+		t.Run(fmt.Sprint(test.peers), func(t *testing.T) {
+			relay := startRelay(t, program, "--max-peers", "0")
+			relay.join(t, test.peers)
+			relay.say(t, 2_000_000/test.peers)
+			resident := relay.residentKB(t) / 1000
+			t.Logf("%d peers: %d MB resident", test.peers, resident)
+			if resident >= test.mostMB {
+				t.Errorf("%d MB resident with %d peers, want under %d", resident, test.peers, test.mostMB)
+			}
+			if got := relay.stop(t); got != test.peers {
+				t.Errorf("%d peers were learned, want %d", got, test.peers)
+			}
+		})
+	}
+}
+
+// A running is a relay in a process of its own.
+type running struct {
+	process *exec.Cmd
+	log     *bufio.Reader
+	addr    *net.UDPAddr
+}
+
+func startRelay(t *testing.T, program string, flags ...string) *running {
+	r := &running{process: exec.Command(program, append([]string{"serve", "--listen", "127.0.0.1:0"}, flags...)...)}
+	pipe, err := r.process.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		r.process.Process.Kill()
+		r.process.Wait()
+	})
+	r.log = bufio.NewReader(pipe)
+	found := r.await(t, `listening address=(\S+)`)
+	if r.addr, err = net.ResolveUDPAddr("udp", found[1]); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// await reads the log up to a line that matches.
+func (r *running) await(t *testing.T, pattern string) []string {
+	t.Helper()
+	for {
+		line, err := r.log.ReadString('\n')
+		if found := regexp.MustCompile(pattern).FindStringSubmatch(line); found != nil {
+			return found
+		}
+		if err != nil {
+			t.Fatalf("the log ended without a match of %q: %v", pattern, err)
+		}
+	}
+}
+
+// join makes so many peers known, 250 at each of the addresses 127.1.0.1 and up:
+// each sends a keep-alive and is gone.
+func (r *running) join(t *testing.T, count int) {
+	for i := range count {
+		from := &net.UDPAddr{IP: net.IPv4(127, 1, byte(i/250>>8), byte(i/250)), Port: 20000 + i%250}
+		conn, err := net.DialUDP("udp4", from, r.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Write(nil); err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
+		if i%1000 == 999 {
+			r.awaitDrained(t)
+		}
+	}
+	r.awaitDrained(t)
+}
+
+// say sends datagrams of 1,000 bytes from one of the peers, so that buffers
+// are in use.
+func (r *running) say(t *testing.T, count int) {
+	conn, err := net.DialUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 1, 0, 0), Port: 20000}, r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for i := range count {
+		if _, err := conn.Write(make([]byte, 1000)); err != nil && !strings.Contains(err.Error(), "refused") {
+			t.Fatal(err)
+		}
+		if i%10 == 9 || i == count-1 {
+			r.awaitDrained(t)
+		}
+	}
+}
+
+// awaitDrained waits until nothing is left in the relay's receive queue, as
+// /proc/net/udp tells.
+func (r *running) awaitDrained(t *testing.T) {
+	t.Helper()
+	queue := regexp.MustCompile(fmt.Sprintf(`0100007F:%04X 00000000:0000 \S+ [0-9A-F]{8}:([0-9A-F]{8})`, r.addr.Port))
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Microsecond) {
+		table, err := os.ReadFile("/proc/net/udp")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found := queue.FindSubmatch(table); found != nil && string(found[1]) == "00000000" {
+			return
+		}
+	}
+	t.Fatal("the relay's receive queue did not drain in a minute")
+}
+
+func (r *running) residentKB(t *testing.T) int {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.process.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`VmRSS:\s+(\d+) kB`).FindSubmatch(status)
+	resident, err := strconv.Atoi(string(found[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resident
+}
+
+// stop ends the relay and returns how many peers it had learned.
+func (r *running) stop(t *testing.T) int {
+	if err := r.process.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	found := r.await(t, `stopped .*learned_peers=(\d+)`)
+	io.Copy(io.Discard, r.log)
+	if err := r.process.Wait(); err != nil {
+		t.Errorf("the relay ended with %v, want exit code 0", err)
+	}
+	learned, _ := strconv.Atoi(found[1])
+	return learned
+}
