@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // A Link takes part in the relay without being a UDP peer: a cluster, a
@@ -14,8 +15,9 @@ type Link interface {
 
 	// Deliver is handed each batch that the link did not bring itself. Calls
 	// come one at a time, and those with datagrams of one origin in their
-	// order. It must not block, for the datapath waits, and must neither keep
-	// nor change the batch or its payloads.
+	// order. It must not block, for the datapath waits, must not call a method
+	// of an Attachment, and must neither keep nor change the batch or its
+	// payloads.
 	Deliver(batch []Datagram)
 }
 
@@ -25,7 +27,7 @@ type Attachment struct {
 	link  Link
 
 	deliver  sync.Mutex // held during Link.Deliver
-	detached bool       // guarded by deliver
+	detached atomic.Bool
 
 	bring  sync.Mutex // held during Bring; guards what follows
 	batch  *batch
@@ -47,10 +49,10 @@ func (r *Relay) Attach(l Link) *Attachment {
 }
 
 // Detach takes the link out of the relay. When it returns, Deliver is not
-// running and will not be called again; so Deliver must not call it.
+// running and will not be called again.
 func (a *Attachment) Detach() {
 	a.deliver.Lock()
-	a.detached = true
+	a.detached.Store(true)
 	a.deliver.Unlock()
 
 	r := a.relay
@@ -65,10 +67,7 @@ func (a *Attachment) Detach() {
 func (a *Attachment) Bring(datagrams []Datagram) error {
 	a.bring.Lock()
 	defer a.bring.Unlock()
-	a.deliver.Lock()
-	detached := a.detached
-	a.deliver.Unlock()
-	if detached {
+	if a.detached.Load() {
 		return ErrDetached
 	}
 	for chunk := range slices.Chunk(datagrams, maxBatch) {
@@ -97,7 +96,7 @@ func (r *Relay) handOver(b *batch, brought *Attachment) {
 			continue
 		}
 		a.deliver.Lock()
-		if !a.detached {
+		if !a.detached.Load() {
 			a.link.Deliver(b.datagrams)
 		}
 		a.deliver.Unlock()

@@ -61,11 +61,11 @@ func New(conn *net.UDPConn, options Options) (*Relay, error) {
 	}
 	r := &Relay{options: options, log: options.Logger}
 	r.own = &own{bound: unmap(bound.AddrPort())}
-	err := r.own.refresh()
-	if err == nil {
-		r.socket, err = newSocket(conn, r.own, options)
+	if err := r.own.refresh(); err != nil {
+		r.log.Warn(err.Error(), "hint", "the relay may take an address of its own for a peer")
 	}
-	if err != nil {
+	var err error
+	if r.socket, err = newSocket(conn, r.own, options); err != nil {
 		conn.Close()
 		return nil, err
 	}

@@ -39,6 +39,7 @@ type static struct {
 	relay    *relay.Relay
 	resolver nameResolver
 	network  string // of the addresses that the relay's socket can reach: ip, ip4, ip6
+	every    time.Duration
 	log      *slog.Logger
 	entries  []*entry
 }
@@ -54,7 +55,7 @@ type entry struct {
 }
 
 func newStatic(cfg *config.Config, r *relay.Relay, resolver nameResolver, log *slog.Logger) *static {
-	s := &static{relay: r, resolver: resolver, network: "ip6", log: log}
+	s := &static{relay: r, resolver: resolver, network: "ip6", every: resolveEvery, log: log}
 	switch bound := r.Addr().Addr(); {
 	case bound.Is4():
 		s.network = "ip4"
@@ -77,13 +78,13 @@ func newStatic(cfg *config.Config, r *relay.Relay, resolver nameResolver, log *s
 	return s
 }
 
-// run looks names up, at once and then every resolveEvery, until ctx is done.
+// run looks names up, at once and then every s.every, until ctx is done.
 func (s *static) run(ctx context.Context) {
-	names := slices.DeleteFunc(slices.Clone(s.entries), func(e *entry) bool { return e.host == "" })
+	names := s.names()
 	if len(names) == 0 {
 		return
 	}
-	again := time.NewTicker(resolveEvery)
+	again := time.NewTicker(s.every)
 	defer again.Stop()
 	for {
 		s.resolve(ctx, names)
@@ -93,6 +94,11 @@ func (s *static) run(ctx context.Context) {
 		case <-again.C:
 		}
 	}
+}
+
+// names returns the entries that are to be looked up.
+func (s *static) names() []*entry {
+	return slices.DeleteFunc(slices.Clone(s.entries), func(e *entry) bool { return e.host == "" })
 }
 
 // An answer is what the look-up of an entry brought.
@@ -141,7 +147,7 @@ func (s *static) take(ctx context.Context, a answer) (changed bool) {
 	if a.err != nil {
 		if !e.failed && ctx.Err() == nil {
 			e.failed = true
-			s.log.Warn("static peer does not resolve", "peer", e.text, "error", a.err, "again_every", resolveEvery, "meanwhile", meanwhile(e))
+			s.log.Warn("static peer does not resolve", "peer", e.text, "error", a.err, "again_every", s.every, "meanwhile", meanwhile(e))
 		}
 		return false
 	}

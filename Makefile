@@ -1,0 +1,49 @@
+# make test      all tests, plain and under the race detector
+# make lint      formatting, vet, staticcheck, tidy modules
+# make fuzz      each fuzz target for FUZZTIME
+# make bench     the Go benchmarks, in a form that benchstat compares
+
+GOTESTSUM   = go run gotest.tools/gotestsum@v1.13.0 --format pkgname-and-test-fails
+STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME   ?= 10s
+
+# The systems besides Linux that it must build for, and the word sizes and byte
+# orders that the system calls must fit.
+OTHERS = darwin/arm64 windows/amd64 freebsd/amd64 openbsd/amd64 linux/arm64 linux/386 linux/s390x
+
+.PHONY: test test-packages lint others fuzz bench
+
+# The first run has the tests that the race detector would disturb: of
+# allocations, and the million datagrams.
+test: test-packages
+	$(GOTESTSUM) -- -count=1 ./...
+	$(GOTESTSUM) -- -count=1 -race ./...
+
+# On Debian, the programs that tests drive are installed; elsewhere it is said
+# which are missing, and their tests are skipped.
+test-packages:
+	@.ci/test-packages
+
+lint:
+	@files=$$(gofmt -l .); test -z "$$files" || { echo "gofmt would change: $$files"; exit 1; }
+	go mod tidy -diff
+	go vet ./...
+	$(STATICCHECK) ./...
+
+others:
+	@for target in $(OTHERS); do \
+		echo "build for $$target"; \
+		GOOS=$${target%/*} GOARCH=$${target#*/} CGO_ENABLED=0 go build -o /dev/null ./... || exit 1; \
+	done
+	@for system in darwin windows freebsd; do echo "vet for $$system"; GOOS=$$system go vet ./... || exit 1; done
+
+fuzz:
+	@set -e; for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "fuzz $$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+bench:
+	go test -run '^$$' -bench . -benchmem -count 6 ./peers ./relay

@@ -1,0 +1,128 @@
+package daemon
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+)
+
+// A zone is a DNS server on loopback, which the real resolver asks.
+type zone struct {
+	addr string
+
+	mu     sync.Mutex
+	names  map[string][]netip.Addr
+	silent map[string]bool
+	asked  map[string]int
+	open   []openQuestion // those that silence has met
+}
+
+type openQuestion struct {
+	text []byte
+	from net.Addr
+}
+
+func newZone(t *testing.T) *zone {
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	z := &zone{addr: conn.LocalAddr().String(), names: map[string][]netip.Addr{}, silent: map[string]bool{}, asked: map[string]int{}}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		buffer := make([]byte, 1500)
+		for {
+			n, from, err := conn.ReadFrom(buffer)
+			if err != nil {
+				return
+			}
+			if answer := z.answer(t, buffer[:n]); answer != nil {
+				conn.WriteTo(answer, from)
+			} else {
+				z.open = append(z.open, openQuestion{slices.Clone(buffer[:n]), from})
+			}
+		}
+	})
+	t.Cleanup(func() {
+		// Go's resolver goes on waiting for answers when nobody wants them any more.
+		conn.SetReadDeadline(time.Now())
+		serving.Wait()
+		clear(z.silent)
+		for _, question := range z.open {
+			conn.WriteTo(z.answer(t, question.text), question.from)
+		}
+		conn.Close()
+	})
+	return z
+}
+
+// set makes name stand for addrs; none: the name does not exist.
+func (z *zone) set(name string, addrs ...string) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	delete(z.names, name)
+	for _, addr := range addrs {
+		z.names[name] = append(z.names[name], netip.MustParseAddr(addr))
+	}
+}
+
+// silence makes questions about name go without an answer.
+func (z *zone) silence(name string) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.silent[name] = true
+}
+
+func (z *zone) questions(name string) int {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.asked[name]
+}
+
+// resolver is Go's own, with z for its server.
+func (z *zone) resolver() *net.Resolver {
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "udp", z.addr)
+	}}
+}
+
+func (z *zone) answer(t *testing.T, question []byte) []byte {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	var message dnsmessage.Message
+	if err := message.Unpack(question); err != nil {
+		t.Errorf("question: %v", err)
+		return nil
+	}
+	q := message.Questions[0]
+	name := q.Name.String()
+	name = name[:len(name)-1]
+	z.asked[name]++
+	if z.silent[name] {
+		return nil
+	}
+	reply := dnsmessage.Message{Header: dnsmessage.Header{ID: message.ID, Response: true, Authoritative: true}, Questions: message.Questions}
+	if _, exists := z.names[name]; !exists {
+		reply.RCode = dnsmessage.RCodeNameError
+	}
+	for _, addr := range z.names[name] {
+		header := dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class}
+		switch {
+		case q.Type == dnsmessage.TypeA && addr.Is4():
+			reply.Answers = append(reply.Answers, dnsmessage.Resource{Header: header, Body: &dnsmessage.AResource{A: addr.As4()}})
+		case q.Type == dnsmessage.TypeAAAA && addr.Is6():
+			reply.Answers = append(reply.Answers, dnsmessage.Resource{Header: header, Body: &dnsmessage.AAAAResource{AAAA: addr.As16()}})
+		}
+	}
+	packed, err := reply.Pack()
+	if err != nil {
+		t.Errorf("answer: %v", err)
+	}
+	return packed
+}
