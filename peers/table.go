@@ -16,8 +16,9 @@ type Options struct {
 	Access        []Rule        // the first that covers an address decides; none: refused
 
 	// Own reports whether an address is one of the relay itself, which never
-	// becomes a peer. It is asked only about addresses that are not in the
-	// table. Nil: no address is.
+	// becomes a peer. It is asked about addresses that are not in the table,
+	// and by Expire about learned peers, for a host may get an address that a
+	// peer had. Nil: no address is.
 	Own func(netip.AddrPort) bool
 }
 
@@ -61,6 +62,7 @@ type Table struct {
 // New returns an empty table. Times given to its methods must not lie before
 // now.
 func New(options Options, now time.Time) *Table {
+	options.Access = slices.Clone(options.Access)
 	t := &Table{options: options, epoch: now, index: newIndex(), perAddress: make(map[addressKey]int)}
 	t.all.publish(nil)
 	t.receivers.publish(nil)
@@ -98,10 +100,13 @@ func (t *Table) Counts() (learned, static int) {
 	return t.learned, len(t.all.items) - t.learned
 }
 
-// Expire forgets the learned peers whose time is over and returns them.
+// Expire forgets the learned peers whose time is over, or whose address is now
+// one of the relay itself, and returns them.
 func (t *Table) Expire(now time.Time) []*Peer {
 	deadline := int64(now.Sub(t.epoch) - t.options.Expiry)
-	over := func(p *Peer) bool { return !p.Static() && p.heard.Load() <= deadline }
+	over := func(p *Peer) bool {
+		return !p.Static() && (p.heard.Load() <= deadline || t.own(p.addr))
+	}
 	if !slices.ContainsFunc(t.Peers(), over) { // a look without the lock, for there is seldom one
 		return nil
 	}
@@ -112,8 +117,8 @@ func (t *Table) Expire(now time.Time) []*Peer {
 
 // SetStatic makes addrs, which must be unmapped, the static peers, and returns
 // those that are new and those that are gone. A peer that is static no more
-// goes on as a learned one if it was heard within the expiry and a rule lets
-// it in. Addresses that can never be a peer are passed over.
+// goes on as a learned one if it was heard within the expiry, a rule lets it in
+// and the limits leave room. Addresses that can never be a peer are passed over.
 func (t *Table) SetStatic(addrs []netip.AddrPort, now time.Time) (added, removed []*Peer) {
 	at := int64(now.Sub(t.epoch))
 	want := make(map[netip.AddrPort]bool, len(addrs))
@@ -199,8 +204,10 @@ func (t *Table) neverAPeer(addr netip.AddrPort) bool {
 	ip := addr.Addr().WithZone("") // IsUnspecified is false with a zone
 	return !addr.IsValid() || addr.Port() == 0 || ip.IsUnspecified() || ip.IsMulticast() ||
 		ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}) ||
-		t.options.Own != nil && t.options.Own(addr)
+		t.own(addr)
 }
+
+func (t *Table) own(addr netip.AddrPort) bool { return t.options.Own != nil && t.options.Own(addr) }
 
 func (t *Table) insert(addr netip.AddrPort, may May, static bool, at int64) *Peer {
 	t.lastNumber++

@@ -1,0 +1,100 @@
+package peers_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"udprelay/peers"
+)
+
+// manyPeers returns a table of so many peers and their addresses in random
+// order, the same in each run.
+func manyPeers(b *testing.B, count int) (*peers.Table, []netip.AddrPort) {
+	b.Helper()
+	table, order := openTable(0, 0), nths(0, count)
+	for _, from := range order {
+		table.Heard(from, start)
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	random.Shuffle(count, func(i, j int) { order[i], order[j] = order[j], order[i] })
+	return table, order
+}
+
+// Each datagram comes at a time of its own, so that each refreshes its peer.
+func BenchmarkHeardKnown(b *testing.B) {
+	for _, count := range []int{10, 1000, 100_000} {
+		b.Run(fmt.Sprintf("peers=%d", count), func(b *testing.B) {
+			table, order := manyPeers(b, count)
+			now, i := start, 0
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, verdict := table.Heard(order[i], now); verdict != peers.Known {
+					b.Fatalf("want %q, got %q", peers.Known, verdict)
+				}
+				if i++; i == count {
+					i, now = 0, now.Add(time.Microsecond)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkHeardRefused(b *testing.B) {
+	table := openTable(1, 0)
+	table.Heard(nth(0), start)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, verdict := table.Heard(nth(1), start); verdict != peers.TableFull {
+			b.Fatalf("want %q, got %q", peers.TableFull, verdict)
+		}
+	}
+}
+
+// An operation is one peer that joins and expires with all the others.
+func BenchmarkJoinAndExpire(b *testing.B) {
+	for _, count := range []int{10, 1000, 100_000} {
+		b.Run(fmt.Sprintf("peers=%d", count), func(b *testing.B) {
+			table, order := manyPeers(b, count)
+			now, i := at(time.Minute), 0
+			table.Expire(now)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, verdict := table.Heard(order[i], now); verdict != peers.Joined {
+					b.Fatalf("want %q, got %q", peers.Joined, verdict)
+				}
+				if i++; i == count {
+					i, now = 0, now.Add(time.Minute)
+					if got := len(table.Expire(now)); got != count {
+						b.Fatalf("want %d peers to expire, got %d", count, got)
+					}
+				}
+			}
+		})
+	}
+}
+
+// The look through the table that finds nobody to expire.
+func BenchmarkExpireNobody(b *testing.B) {
+	for _, count := range []int{1000, 100_000} {
+		b.Run(fmt.Sprintf("peers=%d", count), func(b *testing.B) {
+			table, _ := manyPeers(b, count)
+			b.ReportAllocs()
+			for b.Loop() {
+				table.Expire(start)
+			}
+		})
+	}
+}
+
+func BenchmarkReceivers(b *testing.B) {
+	table, _ := manyPeers(b, 1000)
+	b.ReportAllocs()
+	for b.Loop() {
+		if got := len(table.Receivers()); got != 1000 {
+			b.Fatalf("want 1000 receivers, got %d", got)
+		}
+	}
+}

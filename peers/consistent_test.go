@@ -1,0 +1,71 @@
+package peers
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// Disagreement returns where the parts of the table contradict each other, or
+// nil. Nothing may change the table meanwhile.
+func (t *Table) Disagreement() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := t.Peers()
+	if !slices.Equal(all, t.all.items) || !slices.Equal(t.Receivers(), t.receivers.items) {
+		return fmt.Errorf("what is published is not what the table keeps")
+	}
+	learned, perAddress := 0, map[addressKey]int{}
+	var receivers []*Peer
+	var last uint64
+	for _, p := range all {
+		if p.number <= last || p.number > t.lastNumber {
+			return fmt.Errorf("number %d of %v comes after %d and at most %d was given", p.number, p.addr, last, t.lastNumber)
+		}
+		last = p.number
+		if found := t.index.find(p.addr); found != p {
+			return fmt.Errorf("the index finds %p at %v, the list has %p", found, p.addr, p)
+		}
+		if !p.Static() {
+			learned++
+			perAddress[keyOf(p.addr.Addr())]++
+		}
+		if p.MayReceive() {
+			receivers = append(receivers, p)
+		}
+	}
+	switch {
+	case !slices.Equal(receivers, t.Receivers()):
+		return fmt.Errorf("%d of the peers may receive, %d are receivers", len(receivers), len(t.Receivers()))
+	case learned != t.learned:
+		return fmt.Errorf("%d peers are learned, %d are counted", learned, t.learned)
+	case !maps.Equal(perAddress, t.perAddress):
+		return fmt.Errorf("peers per address are %v, counted are %v", perAddress, t.perAddress)
+	case t.index.live != len(all):
+		return fmt.Errorf("the index has %d peers, the list %d", t.index.live, len(all))
+	}
+	return t.index.disagreement()
+}
+
+// disagreement returns where the counts of the index are wrong, or nil.
+func (x *index) disagreement() error {
+	live, used := 0, 0
+	slots := *x.slots.Load()
+	for i := range slots {
+		switch slots[i].Load() {
+		case nil:
+			continue
+		case gravestone:
+		default:
+			live++
+		}
+		used++
+	}
+	switch {
+	case live != x.live || used != x.used:
+		return fmt.Errorf("the slots hold %d peers and %d are used, counted are %d and %d", live, used, x.live, x.used)
+	case used*4 > len(slots)*3:
+		return fmt.Errorf("%d of %d slots are used, more than three quarters", used, len(slots))
+	}
+	return nil
+}

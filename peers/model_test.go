@@ -1,0 +1,163 @@
+package peers_test
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"udprelay/peers"
+)
+
+// A place is an address that the state machine may draw. What is true of it is
+// written down, so that the model does not compute it the way the table does.
+type place struct {
+	addr netip.AddrPort
+	site string // what MaxPerAddress counts it under; "": it can never be a peer
+	from string // the words of ruleWords that cover it
+}
+
+var places = []place{
+	{addr("192.0.2.1:1"), "192.0.2.1", "any 192.0.2.0/24 192.0.2.1"},
+	{addr("192.0.2.1:2"), "192.0.2.1", "any 192.0.2.0/24 192.0.2.1"},
+	{addr("192.0.2.1:3"), "192.0.2.1", "any 192.0.2.0/24 192.0.2.1"},
+	{addr("192.0.2.2:1"), "192.0.2.2", "any 192.0.2.0/24"},
+	{addr("10.0.0.1:1"), "10.0.0.1", "any private"},
+	{addr("[2001:db8::1]:1"), "2001:db8:0:0", "any 2001:db8::/32 2001:db8::/64"},
+	{addr("[2001:db8::1]:2"), "2001:db8:0:0", "any 2001:db8::/32 2001:db8::/64"},
+	{addr("[2001:db8:0:0:ffff::2]:1"), "2001:db8:0:0", "any 2001:db8::/32 2001:db8::/64"},
+	{addr("[2001:db8:0:1::1]:1"), "2001:db8:0:1", "any 2001:db8::/32"},
+	{addr("[fd00::1]:1"), "fd00:0:0:0", "any private"},
+	{addr("[fe80::1]:1"), "fe80::1", "any link-local fe80::1"},
+	{addr("[fe80::1%eth0]:1"), "fe80::1", "any link-local fe80::1"},
+	{addr("[fe80::1%eth1]:1"), "fe80::1", "any link-local fe80::1"},
+	{addr("[fe80::2%eth0]:1"), "fe80::2", "any link-local"},
+
+	{addr: ownAddr, from: "any 192.0.2.0/24"},
+	{addr: addr("192.0.2.1:0"), from: "any 192.0.2.0/24 192.0.2.1"},
+	{addr: addr("239.0.0.1:1"), from: "any"},
+	{addr: addr("255.255.255.255:1"), from: "any"},
+	{addr: addr("[ff02::1%eth0]:1"), from: "any"},
+	{addr: addr("[::%eth0]:1"), from: "any"},
+}
+
+var ownAddr = addr("192.0.2.9:9000")
+
+var ruleWords = []string{
+	"any", "private", "link-local", "192.0.2.0/24", "192.0.2.1", "2001:db8::/32", "2001:db8::/64", "fe80::1",
+}
+
+func placeOf(addr netip.AddrPort) place {
+	return places[slices.IndexFunc(places, func(pl place) bool { return pl.addr == addr })]
+}
+
+func (pl place) covered(from string) bool { return slices.Contains(strings.Fields(pl.from), from) }
+
+// A model does what a table should do, the slow way.
+type model struct {
+	expiry             time.Duration
+	max, maxPerAddress int
+	access             []peers.Rule
+	peers              map[netip.AddrPort]*modelPeer
+	joins              int
+}
+
+type modelPeer struct {
+	place
+	order   int // in which it joined
+	may     peers.May
+	static  bool
+	joined  time.Time
+	heard   time.Time // zero: never
+	present *peers.Peer
+}
+
+// inOrder returns the peers in the order in which they joined.
+func (m *model) inOrder() []*modelPeer {
+	return slices.SortedFunc(maps.Values(m.peers), func(a, b *modelPeer) int { return a.order - b.order })
+}
+
+func (m *model) learned(site string) (count int) {
+	for _, p := range m.peers {
+		if !p.static && (site == "" || p.site == site) {
+			count++
+		}
+	}
+	return count
+}
+
+func (m *model) add(addr netip.AddrPort, may peers.May, static bool, now, heard time.Time) {
+	m.joins++
+	m.peers[addr] = &modelPeer{place: placeOf(addr), order: m.joins, may: may, static: static, joined: now, heard: heard}
+}
+
+func (m *model) hear(addr netip.AddrPort, now time.Time) peers.Verdict {
+	if p := m.peers[addr]; p != nil {
+		p.heard = now
+		return peers.Known
+	}
+	if placeOf(addr).site == "" {
+		return peers.NeverAPeer
+	}
+	may, verdict := m.judge(placeOf(addr))
+	if verdict == peers.Joined {
+		m.add(addr, may, false, now, now)
+	}
+	return verdict
+}
+
+func (m *model) judge(pl place) (peers.May, peers.Verdict) {
+	decides := slices.IndexFunc(m.access, func(r peers.Rule) bool { return pl.covered(r.From) })
+	if decides < 0 || m.access[decides].May == peers.MayNothing {
+		return peers.MayNothing, peers.RefusedByRule
+	}
+	if m.max != 0 && m.learned("") >= m.max {
+		return peers.MayNothing, peers.TableFull
+	}
+	if m.maxPerAddress != 0 && m.learned(pl.site) >= m.maxPerAddress {
+		return peers.MayNothing, peers.AddressFull
+	}
+	return m.access[decides].May, peers.Joined
+}
+
+func (p *modelPeer) over(expiry time.Duration, now time.Time) bool {
+	return p.heard.IsZero() || now.Sub(p.heard) >= expiry
+}
+
+func (m *model) expire(now time.Time) (expired []netip.AddrPort) {
+	for _, p := range m.inOrder() {
+		if !p.static && p.over(m.expiry, now) {
+			delete(m.peers, p.addr)
+			expired = append(expired, p.addr)
+		}
+	}
+	return expired
+}
+
+func (m *model) setStatic(addrs []netip.AddrPort, now time.Time) (added, removed []netip.AddrPort) {
+	for _, addr := range addrs {
+		p := m.peers[addr]
+		switch {
+		case p != nil && p.static || placeOf(addr).site == "":
+			continue
+		case p != nil:
+			p.static, p.may = true, peers.MayBoth
+		default:
+			m.add(addr, peers.MayBoth, true, now, time.Time{})
+		}
+		added = append(added, addr)
+	}
+	for _, p := range m.inOrder() {
+		if !p.static || slices.Contains(addrs, p.addr) {
+			continue
+		}
+		if may, verdict := m.judge(p.place); verdict == peers.Joined && !p.over(m.expiry, now) {
+			p.static, p.may = false, may
+			continue
+		}
+		delete(m.peers, p.addr)
+		removed = append(removed, p.addr)
+	}
+	return added, removed
+}

@@ -1,0 +1,197 @@
+package peers_test
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"udprelay/peers"
+)
+
+// A machine drives a table and its model side by side.
+type machine struct {
+	table     *peers.Table
+	model     *model
+	now       time.Time
+	asked     []netip.AddrPort // what Own was asked about
+	highest   uint64           // number given so far
+	snapshots []snapshot
+	verdicts  map[peers.Verdict]int
+}
+
+// A snapshot is a slice that the table gave away, and what it held then.
+type snapshot struct{ given, held []*peers.Peer }
+
+func TestTableDoesWhatTheModelDoes(t *testing.T) {
+	verdicts := map[peers.Verdict]int{}
+	for range 10 { // 1000 machines, unless -rapid.checks says otherwise
+		rapid.Check(t, func(t *rapid.T) {
+			m := newMachine(t, verdicts)
+			t.Repeat(map[string]func(*rapid.T){
+				"":          m.check,
+				"hear":      m.hear,
+				"expire":    m.expire,
+				"setStatic": m.setStatic,
+				"pass":      m.pass,
+			})
+		})
+	}
+	t.Logf("verdicts: %v", verdicts)
+	for v := peers.Known; v <= peers.NeverAPeer; v++ {
+		if verdicts[v] == 0 && !t.Failed() {
+			t.Errorf("want every verdict to be met, got no %q", v)
+		}
+	}
+}
+
+func newMachine(t *rapid.T, verdicts map[peers.Verdict]int) *machine {
+	m := &machine{now: start, verdicts: verdicts, model: &model{
+		expiry:        rapid.SampledFrom([]time.Duration{10 * time.Second, 10 * time.Second, 0}).Draw(t, "expiry"),
+		max:           rapid.IntRange(0, 8).Draw(t, "max"),
+		maxPerAddress: rapid.IntRange(0, 3).Draw(t, "maxPerAddress"),
+		peers:         map[netip.AddrPort]*modelPeer{},
+	}}
+	for range rapid.IntRange(0, 4).Draw(t, "rules") {
+		from := rapid.SampledFrom(ruleWords).Draw(t, "from")
+		may := peers.May(rapid.IntRange(int(peers.MayNothing), int(peers.MayBoth)).Draw(t, "may"))
+		m.model.access = append(m.model.access, rule(from, may))
+	}
+	if rapid.Bool().Draw(t, "open") { // or most senders would be refused
+		m.model.access = append(m.model.access, anyBoth...)
+	}
+	m.table = peers.New(peers.Options{
+		Expiry:        m.model.expiry,
+		Max:           m.model.max,
+		MaxPerAddress: m.model.maxPerAddress,
+		Access:        m.model.access,
+		Own: func(addr netip.AddrPort) bool {
+			m.asked = append(m.asked, addr)
+			return addr == ownAddr
+		},
+	}, start)
+	return m
+}
+
+var drawPlace = rapid.Map(rapid.SampledFrom(places), func(pl place) netip.AddrPort { return pl.addr })
+
+func (m *machine) hear(t *rapid.T) {
+	for _, addr := range rapid.SliceOfN(drawPlace, 1, 6).Draw(t, "from") {
+		m.asked = nil
+		p, got := m.table.Heard(addr, m.now)
+		m.checkAsked(t)
+		want := m.model.hear(addr, m.now)
+		if got != want {
+			t.Fatalf("Heard(%v): want %q, got %q", addr, want, got)
+		}
+		if p != m.table.Lookup(addr) {
+			t.Fatalf("Heard(%v): want the peer that Lookup finds, %p, got %p", addr, m.table.Lookup(addr), p)
+		}
+		m.verdicts[got]++
+	}
+}
+
+func (m *machine) expire(t *rapid.T) {
+	now := m.now.Add(-rapid.SampledFrom([]time.Duration{0, 0, time.Second}).Draw(t, "late"))
+	if now.Before(start) {
+		now = start
+	}
+	wantAddrs(t, "Expire", m.model.expire(now), m.table.Expire(now))
+}
+
+func (m *machine) setStatic(t *rapid.T) {
+	addrs := rapid.SliceOfN(drawPlace, 0, 6).Draw(t, "static")
+	m.asked = nil
+	added, removed := m.table.SetStatic(addrs, m.now)
+	m.checkAsked(t)
+	wantAdded, wantRemoved := m.model.setStatic(addrs, m.now)
+	wantAddrs(t, "added by SetStatic", wantAdded, added)
+	wantAddrs(t, "removed by SetStatic", wantRemoved, removed)
+}
+
+func (m *machine) pass(t *rapid.T) {
+	m.now = m.now.Add(rapid.SampledFrom([]time.Duration{
+		0, 1, time.Second, 5 * time.Second, 10*time.Second - 1, 10 * time.Second,
+	}).Draw(t, "time"))
+}
+
+// checkAsked must run before the model learns what the table did.
+func (m *machine) checkAsked(t *rapid.T) {
+	for _, addr := range m.asked {
+		if m.model.peers[addr] != nil {
+			t.Fatalf("want Own to be asked only about addresses that are not in the table, got %v", addr)
+		}
+	}
+}
+
+// check compares all that can be seen of the table with the model.
+func (m *machine) check(t *rapid.T) {
+	var all, receivers []netip.AddrPort
+	static := 0
+	for _, want := range m.model.inOrder() {
+		p := m.table.Lookup(want.addr)
+		if p == nil {
+			t.Fatalf("Lookup(%v): want a peer, got none", want.addr)
+		}
+		if want.present == nil {
+			if p.Number() <= m.highest {
+				t.Fatalf("want %v to have a number above %d, got %d", want.addr, m.highest, p.Number())
+			}
+			want.present, m.highest = p, p.Number()
+		}
+		if p != want.present {
+			t.Fatalf("Lookup(%v): want the same peer as ever, %p, got %p", want.addr, want.present, p)
+		}
+		if want, got := want.String(), describe(m.table, p); want != got {
+			t.Fatalf("want %s,\n got %s", want, got)
+		}
+		all = append(all, want.addr)
+		if want.may == peers.MayReceive || want.may == peers.MayBoth {
+			receivers = append(receivers, want.addr)
+		}
+		if want.static {
+			static++
+		}
+	}
+	for _, pl := range places {
+		if p := m.table.Lookup(pl.addr); p != nil && m.model.peers[pl.addr] == nil {
+			t.Fatalf("Lookup(%v): want none, got %s", pl.addr, describe(m.table, p))
+		}
+	}
+	wantAddrs(t, "Peers", all, m.table.Peers())
+	wantAddrs(t, "Receivers", receivers, m.table.Receivers())
+	if gotLearned, gotStatic := m.table.Counts(); gotLearned != len(all)-static || gotStatic != static {
+		t.Fatalf("Counts: want %d and %d, got %d and %d", len(all)-static, static, gotLearned, gotStatic)
+	}
+	for _, s := range m.snapshots {
+		if !slices.Equal(s.given, s.held) {
+			t.Fatalf("want a slice that was given away to stay %v, got %v", addrsOf(s.held), s.given)
+		}
+	}
+	for _, given := range [][]*peers.Peer{m.table.Peers(), m.table.Receivers()} {
+		m.snapshots = append(m.snapshots, snapshot{given, slices.Clone(given)})
+	}
+	wantConsistent(t, m.table)
+}
+
+func (p *modelPeer) String() string {
+	return fmt.Sprintf("%v may %v (send %v, receive %v), static %v, joined %v, heard %v %v", p.addr, p.may,
+		p.may == peers.MaySend || p.may == peers.MayBoth, p.may == peers.MayReceive || p.may == peers.MayBoth,
+		p.static, p.joined.Sub(start), p.heard.Sub(start), !p.heard.IsZero())
+}
+
+func describe(table *peers.Table, p *peers.Peer) string {
+	heard, ever := table.LastHeard(p)
+	return fmt.Sprintf("%v may %v (send %v, receive %v), static %v, joined %v, heard %v %v", p.Addr(), p.May(),
+		p.MaySend(), p.MayReceive(), p.Static(), table.Joined(p).Sub(start), heard.Sub(start), ever)
+}
+
+func wantAddrs(t *rapid.T, what string, want []netip.AddrPort, got []*peers.Peer) {
+	t.Helper()
+	if !slices.Equal(want, addrsOf(got)) {
+		t.Fatalf("%s: want %v, got %v", what, want, addrsOf(got))
+	}
+}
