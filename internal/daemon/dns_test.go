@@ -4,10 +4,8 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
 )
@@ -20,12 +18,8 @@ type zone struct {
 	names  map[string][]netip.Addr
 	silent map[string]bool
 	asked  map[string]int
-	open   []openQuestion // those that silence has met
-}
-
-type openQuestion struct {
-	text []byte
-	from net.Addr
+	conns  []net.Conn // of resolvers
+	gone   bool
 }
 
 func newZone(t *testing.T) *zone {
@@ -44,20 +38,13 @@ func newZone(t *testing.T) *zone {
 			}
 			if answer := z.answer(t, buffer[:n]); answer != nil {
 				conn.WriteTo(answer, from)
-			} else {
-				z.open = append(z.open, openQuestion{slices.Clone(buffer[:n]), from})
 			}
 		}
 	})
 	t.Cleanup(func() {
-		// Go's resolver goes on waiting for answers when nobody wants them any more.
-		conn.SetReadDeadline(time.Now())
-		serving.Wait()
-		clear(z.silent)
-		for _, question := range z.open {
-			conn.WriteTo(z.answer(t, question.text), question.from)
-		}
+		z.close()
 		conn.Close()
+		serving.Wait()
 	})
 	return z
 }
@@ -85,11 +72,31 @@ func (z *zone) questions(name string) int {
 	return z.asked[name]
 }
 
-// resolver is Go's own, with z for its server.
+// resolver is Go's own, with z for its server. A look-up that is cancelled goes
+// on inside of it until the server answers or five seconds have passed, so the
+// end of z takes its connections away.
 func (z *zone) resolver() *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "udp", z.addr)
+		z.mu.Lock()
+		defer z.mu.Unlock()
+		if z.gone {
+			return nil, net.ErrClosed
+		}
+		conn, err := new(net.Dialer).DialContext(ctx, "udp", z.addr)
+		if err == nil {
+			z.conns = append(z.conns, conn)
+		}
+		return conn, err
 	}}
+}
+
+func (z *zone) close() {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.gone = true
+	for _, conn := range z.conns {
+		conn.Close()
+	}
 }
 
 func (z *zone) answer(t *testing.T, question []byte) []byte {
