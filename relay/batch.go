@@ -65,6 +65,17 @@ func (b *batch) speaks(origin *peers.Peer) {
 	}
 }
 
+// joined makes p the origin of what its address has said in the batch so far:
+// the peer that was there may have expired since.
+func (b *batch) joined(p *peers.Peer) {
+	for i, origin := range b.origins {
+		if origin.Addr() == p.Addr() {
+			b.origins[i] = p
+			b.speaks(p)
+		}
+	}
+}
+
 func byNumber(a, b *peers.Peer) int {
 	switch {
 	case a.Number() < b.Number():

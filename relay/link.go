@@ -2,6 +2,7 @@ package relay
 
 import (
 	"errors"
+	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -69,6 +70,9 @@ func (a *Attachment) Bring(datagrams []Datagram) error {
 	defer a.bring.Unlock()
 	if a.detached.Load() {
 		return ErrDetached
+	}
+	if a.relay.stopped.Load() {
+		return net.ErrClosed // also if there is nobody to send to
 	}
 	for chunk := range slices.Chunk(datagrams, maxBatch) {
 		a.batch.reset()

@@ -17,6 +17,7 @@ type own struct {
 type host struct {
 	addrs        map[netip.Addr]bool
 	sole4, sole6 netip.Addr // the only address beyond this host, of each family, if there is just one
+	moreOnLo     bool       // there is another of 127.0.0.0/8 than 127.0.0.1
 }
 
 // contains reports whether addr leads to the relay itself, so that it must not
@@ -56,6 +57,8 @@ func newHost(addrs []net.Addr) *host {
 		ip = ip.Unmap()
 		h.addrs[ip] = true
 		switch {
+		case ip.IsLoopback() && ip.Is4() && ip != localhost4:
+			h.moreOnLo = true
 		case ip.IsLoopback() || ip.Is6() && ip.IsLinkLocalUnicast():
 		case ip.Is4():
 			h.sole4 = ip
@@ -79,8 +82,12 @@ func newHost(addrs []net.Addr) *host {
 // To tell the kernel costs it some 8 % of sending a lone datagram.
 func (h *host) chooses(source, peer netip.Addr) bool {
 	switch {
-	case peer.IsLoopback(): // the route of 127.0.0.0/8 says: src 127.0.0.1
-		return source == localhost4 || source == localhost6
+	case peer.Is4() && peer.IsLoopback():
+		// The route of 127.0.0.0/8 says: src 127.0.0.1. That of a single
+		// address on lo can say: src that one.
+		return source == localhost4 && !h.moreOnLo
+	case peer.IsLoopback():
+		return source == localhost6
 	case source.Is4():
 		return source == h.sole4
 	default:

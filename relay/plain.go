@@ -26,8 +26,12 @@ type plainSocket struct {
 	own      *own
 }
 
-// plainSendWait bounds how long a batch may wait for room in the send buffer.
-const plainSendWait = 10 * time.Millisecond
+// A batch that finds no room in the send buffer waits for it so often and so
+// long; what is left of it is dropped then.
+const (
+	plainSendWaits = 3
+	plainSendWait  = 10 * time.Millisecond
+)
 
 func newPlainSocket(conn *net.UDPConn, own *own, options Options) (*plainSocket, error) {
 	s := &plainSocket{conn: conn, own: own, buffer: make([]byte, maxDatagram)}
@@ -68,7 +72,7 @@ func (s *plainSocket) close() error { return s.conn.Close() }
 
 func (s *plainSocket) kernelDrops() (uint32, bool) { return 0, false }
 
-func (s *plainSocket) newSender() sender { return plainSender{s} }
+func (s *plainSocket) newSender() sender { return &plainSender{plainSocket: s} }
 
 func (s *plainSocket) receive(b *batch) error {
 	for {
@@ -105,17 +109,22 @@ func (s *plainSocket) destination(oob []byte) netip.Addr {
 }
 
 func (s *plainSocket) sourceControl(addr netip.Addr) []byte {
-	if s.v6 {
-		as16 := addr.As16()
-		return (&ipv6.ControlMessage{Src: as16[:]}).Marshal()
+	// To a mapped address the kernel takes the message of IPv4; ipv6 makes none.
+	if addr.Is4() {
+		return (&ipv4.ControlMessage{Src: addr.AsSlice()}).Marshal()
 	}
-	return (&ipv4.ControlMessage{Src: addr.AsSlice()}).Marshal()
+	return (&ipv6.ControlMessage{Src: addr.AsSlice()}).Marshal()
 }
 
-// A plainSender sends in order, a receiver after the other.
-type plainSender struct{ *plainSocket }
+// A plainSender sends in order, a receiver after the other. It belongs to one
+// goroutine.
+type plainSender struct {
+	*plainSocket
+	waits int // for room in the send buffer, that the batch in hand has left
+}
 
-func (s plainSender) send(b *batch, receivers []*peers.Peer, t *tally) error {
+func (s *plainSender) send(b *batch, receivers []*peers.Peer, t *tally) error {
+	s.waits = plainSendWaits
 	if err := s.conn.SetWriteDeadline(time.Now().Add(plainSendWait)); err != nil {
 		return err
 	}
@@ -134,12 +143,14 @@ func (s plainSender) send(b *batch, receivers []*peers.Peer, t *tally) error {
 	return nil
 }
 
-func (s plainSender) sendOne(payload []byte, p *peers.Peer, t *tally) error {
-	_, _, err := s.conn.WriteMsgUDPAddrPort(payload, s.sources.control(p, s.own.host.Load()), p.Addr())
-	if err != nil && !closed(err) && p.Path.Source.Load() != 0 {
+func (s *plainSender) sendOne(payload []byte, p *peers.Peer, t *tally) error {
+	control := s.sources.control(p, s.own.host.Load())
+	err := s.write(payload, control, p)
+	if err != nil && control != nil && !closed(err) && plainDropOf(err) != DropNoBuffer {
 		// The address that the peer knows may be gone from this host.
-		p.Path.Source.Store(0)
-		_, _, err = s.conn.WriteMsgUDPAddrPort(payload, nil, p.Addr())
+		if err = s.write(payload, nil, p); err == nil {
+			p.Path.Source.Store(0)
+		}
 	}
 	switch {
 	case err == nil:
@@ -151,4 +162,23 @@ func (s plainSender) sendOne(payload []byte, p *peers.Peer, t *tally) error {
 		t.drop(plainDropOf(err), 1, p.Addr())
 	}
 	return nil
+}
+
+// write sends one datagram. That the deadline is over does not say that there
+// was no room: the time may have gone by in sending. So it tries again.
+func (s *plainSender) write(payload, control []byte, p *peers.Peer) error {
+	for {
+		_, _, err := s.conn.WriteMsgUDPAddrPort(payload, control, p.Addr())
+		switch {
+		case err == nil:
+			s.waits = plainSendWaits
+			return nil
+		case !errors.Is(err, os.ErrDeadlineExceeded) || s.waits == 0:
+			return err
+		}
+		s.waits--
+		if err := s.conn.SetWriteDeadline(time.Now().Add(plainSendWait)); err != nil {
+			return err
+		}
+	}
 }

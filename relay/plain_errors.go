@@ -16,7 +16,7 @@ func plainDropOf(err error) Drop {
 		return DropTooBig
 	case errors.Is(err, syscall.EPERM):
 		return DropFiltered
-	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.EACCES),
+	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EINVAL),
 		errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.EADDRNOTAVAIL),
 		isWindows(err, 10051), isWindows(err, 10065): // WSAENETUNREACH, WSAEHOSTUNREACH
 		return DropUnreachable

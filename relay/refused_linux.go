@@ -27,13 +27,13 @@ func (s *trainSender) refused(i int, errno unix.Errno) (again bool, err error) {
 			s.waitWrite()
 			return true, nil
 		}
-	case unix.EIO, unix.EINVAL, unix.EMSGSIZE:
-		if m.count > 1 {
-			return s.oneByOne(i, errno)
+	case unix.EINVAL, unix.ENETUNREACH: // of IPv6 and IPv4, if the source address is no longer of this host
+		if s.hasSource(i) {
+			return s.withoutSource(i)
 		}
-		if errno == unix.EINVAL && s.forgetSource(i) {
-			return true, nil
-		}
+	}
+	if m.count > 1 && (errno == unix.EIO || errno == unix.EINVAL || errno == unix.EMSGSIZE) {
+		return false, s.oneByOne(i, errno)
 	}
 	s.tally.drop(dropOf(errno), m.count, m.peer.Addr())
 	return false, nil
@@ -41,53 +41,61 @@ func (s *trainSender) refused(i int, errno unix.Errno) (again bool, err error) {
 
 // oneByOne sends the datagrams of train i alone, and remembers for its peer
 // what the train met: with EIO that the interface cannot split trains at all,
-// else that datagrams of its size do not fit the path's MTU. It asks for the
-// train again if its source address was at fault instead.
-func (s *trainSender) oneByOne(i int, errno unix.Errno) (again bool, err error) {
+// else that datagrams of its size do not fit the path's MTU.
+func (s *trainSender) oneByOne(i int, errno unix.Errno) error {
 	whole := s.messages[i]
 	limit := uint32(whole.size)
 	if errno == unix.EIO {
 		limit = 1
 	}
 	for k := range whole.count {
-		alone := message{whole.peer, whole.plan, whole.lone(k, whole.plan)}
-		s.put(i, alone)
-		s.messages[i] = alone
+		s.messages[i] = message{whole.peer, whole.plan, whole.lone(k, whole.plan)}
+		s.put(i, s.messages[i])
 		for {
 			n, failed := s.sendmmsg(s.headers[i : i+1])
 			if failed == 0 && n > 0 {
-				s.delivered(alone.train)
+				s.delivered(s.messages[i].train)
 				break
 			}
-			if failed == unix.EINVAL && k == 0 && s.forgetSource(i) {
-				s.messages[i] = whole
-				s.put(i, whole)
-				return true, nil
-			}
-			retry, err := s.refused(i, failed)
+			again, err := s.refused(i, failed)
 			if err != nil {
-				return false, err
+				return err
 			}
-			if !retry {
+			if !again {
 				break
 			}
 		}
 	}
-	whole.peer.Path.TrainLimit.Store(limit)
-	return false, nil
+	// Of several trains that went wrong the shortest datagrams count.
+	if was := whole.peer.Path.TrainLimit.Load(); was == 0 || limit < was {
+		whole.peer.Path.TrainLimit.Store(limit)
+	}
+	return nil
 }
 
-// forgetSource makes message i leave from the address that the kernel chooses,
-// for the one that its peer knows may be gone from this host. False: it does
-// already.
-func (s *trainSender) forgetSource(i int) bool {
-	m := s.messages[i]
-	if m.peer.Path.Source.Load() == 0 {
-		return false
+// hasSource reports whether message i names its source address.
+func (s *trainSender) hasSource(i int) bool {
+	others := 0
+	if s.messages[i].count > 1 {
+		others = segmentControl
 	}
-	m.peer.Path.Source.Store(0)
+	return int(s.headers[i].header.Controllen) > others
+}
+
+// withoutSource sends message i from the address that the kernel chooses. If
+// that helps, the address that the peer knows is gone from this host, and is
+// forgotten.
+func (s *trainSender) withoutSource(i int) (again bool, err error) {
+	m := s.messages[i]
+	known := m.peer.Path.Source.Swap(0)
 	s.put(i, m)
-	return true
+	n, errno := s.sendmmsg(s.headers[i : i+1])
+	if errno == 0 && n > 0 {
+		s.delivered(m.train)
+		return false, nil
+	}
+	m.peer.Path.Source.CompareAndSwap(0, known)
+	return s.refused(i, errno)
 }
 
 // dropOf translates an error of the send call.
@@ -97,7 +105,8 @@ func dropOf(errno unix.Errno) Drop {
 		return DropTooBig
 	case unix.EPERM:
 		return DropFiltered
-	case unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ENETDOWN, unix.EHOSTDOWN, unix.EACCES, unix.EADDRNOTAVAIL, unix.EAFNOSUPPORT, unix.ECONNREFUSED, unix.ENODEV, unix.ENXIO:
+	case unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ENETDOWN, unix.EHOSTDOWN, unix.EADDRNOTAVAIL, unix.EAFNOSUPPORT, unix.ECONNREFUSED, unix.ENODEV, unix.ENXIO,
+		unix.EACCES, unix.EINVAL: // routes of the types prohibit and blackhole
 		return DropUnreachable
 	case unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM:
 		return DropNoBuffer

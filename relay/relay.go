@@ -37,6 +37,8 @@ type Relay struct {
 
 	counters counters
 
+	stopped atomic.Bool // Run has ended
+
 	attachMu sync.Mutex // held while attached changes
 	attached atomic.Pointer[[]*Attachment]
 
@@ -117,6 +119,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		stop()
 		cancel()
 		keeping.Wait()
+		r.stopped.Store(true)
 		r.socket.close()
 	}()
 	for batches := 1; ctx.Err() == nil; batches++ {
@@ -158,6 +161,7 @@ func (r *Relay) admit(b *batch, now time.Time, t *tally) {
 			from = d.From
 			peer, verdict = r.table.Heard(from, now)
 			if verdict == peers.Joined {
+				b.joined(peer)
 				r.log.Debug("peer joined", "peer", from)
 			}
 		}

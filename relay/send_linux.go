@@ -92,6 +92,7 @@ func (s *linuxSocket) newSender() sender {
 
 func (s *trainSender) send(b *batch, receivers []*peers.Peer, t *tally) error {
 	s.batch, s.tally, s.waited = b, t, false
+	s.messages, s.gathered = s.messages[:0], 0 // an error may have left some
 	s.host = s.socket.own.host.Load()
 	s.shared.made = false
 	for i := range b.speakers {
