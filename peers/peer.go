@@ -28,8 +28,14 @@ type Peer struct {
 
 // A Path is what the datapath remembers of the way to a peer.
 type Path struct {
-	Source     atomic.Uint32 // which local address the peer knows us by, numbered by the datapath; 0: the kernel chooses
-	TrainLimit atomic.Uint32 // datagrams of this many bytes or more leave on their own; 0: no limit was met
+	Source     atomic.Pointer[Source] // the local address that the peer knows us by; nil: the kernel chooses
+	TrainLimit atomic.Uint32          // datagrams of this many bytes or more leave on their own; 0: no limit was met
+}
+
+// A Source is a local address and how the datapath names it to the kernel.
+type Source struct {
+	Addr    netip.Addr // unmapped
+	Control []byte     // a control message
 }
 
 // never is the time at which a static peer that has not spoken was heard: over

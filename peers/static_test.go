@@ -79,14 +79,15 @@ func TestStaticChangeExpiresNobody(t *testing.T) {
 func TestLearnedPeerThatBecomesStaticStaysWhoItIs(t *testing.T) {
 	table := peers.New(peers.Options{Expiry: time.Minute, Max: 1, MaxPerAddress: 1, Access: []peers.Rule{rule("any", peers.MaySend)}}, start)
 	p := wantHeard(t, table, "192.0.2.1:1", at(time.Second), peers.Joined)
-	p.Path.Source.Store(7)
+	source := new(peers.Source)
+	p.Path.Source.Store(source)
 	number := p.Number()
 	wantPeers(t, "Receivers", table.Receivers())
 
 	added, removed := table.SetStatic(addrs("192.0.2.1:1"), at(2*time.Second))
 	wantPeers(t, "added", added, "192.0.2.1:1")
 	wantPeers(t, "removed", removed)
-	if added[0] != p || table.Lookup(p.Addr()) != p || p.Number() != number || p.Path.Source.Load() != 7 {
+	if added[0] != p || table.Lookup(p.Addr()) != p || p.Number() != number || p.Path.Source.Load() != source {
 		t.Errorf("want the same peer, %p number %d, got %p number %d", p, number, added[0], p.Number())
 	}
 	if !p.Static() || p.May() != peers.MayBoth || !table.Joined(p).Equal(at(time.Second)) {

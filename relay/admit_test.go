@@ -23,7 +23,7 @@ func heard(payload string, from ...netip.AddrPort) *batch {
 	b := newBatch()
 	for _, addr := range from {
 		b.datagrams = append(b.datagrams, Datagram{[]byte(payload), addr})
-		b.sources = append(b.sources, 0)
+		b.sources = append(b.sources, nil)
 	}
 	return b
 }

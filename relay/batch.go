@@ -27,9 +27,9 @@ type Datagram struct {
 // A batch is the datagrams of one receive call, or of one hand-over by a link.
 // It belongs to one goroutine, which uses it again and again.
 type batch struct {
-	datagrams []Datagram    // what is to be relayed, in order
-	origins   []*peers.Peer // for each datagram, who it came from; nil: a link
-	sources   []uint32      // for each datagram, the local address it was sent to; see sources
+	datagrams []Datagram      // what is to be relayed, in order
+	origins   []*peers.Peer   // for each datagram, who it came from; nil: a link
+	sources   []*peers.Source // for each datagram, the local address it was sent to
 
 	speakers []*peers.Peer // the origins, each once, in ascending order of number
 }
@@ -38,7 +38,7 @@ func newBatch() *batch {
 	return &batch{
 		datagrams: make([]Datagram, 0, maxBatch),
 		origins:   make([]*peers.Peer, 0, maxBatch),
-		sources:   make([]uint32, 0, maxBatch),
+		sources:   make([]*peers.Source, 0, maxBatch),
 		speakers:  make([]*peers.Peer, 0, maxBatch),
 	}
 }

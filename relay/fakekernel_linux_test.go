@@ -180,9 +180,9 @@ func relayAddr(v6 bool) netip.Addr {
 
 // knownBy makes peers know the relay by relayAddr.
 func knownBy(s *trainSender, list ...*peers.Peer) {
-	number := s.socket.sources.numberOf(relayAddr(s.socket.v6), s.socket.sourceControl)
+	source := s.socket.sources.of(local{addr: relayAddr(s.socket.v6)}, s.socket.sourceControl)
 	for _, p := range list {
-		p.Path.Source.Store(number)
+		p.Path.Source.Store(source)
 	}
 }
 

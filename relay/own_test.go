@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"udprelay/peers"
 )
 
 // hostWith returns a host whose interfaces have these addresses.
@@ -70,7 +72,7 @@ func TestRelayNeverBecomesItsOwnPeer(t *testing.T) {
 	b := newBatch()
 	for _, addr := range itself {
 		b.datagrams = append(b.datagrams, Datagram{Payload: []byte("echo"), From: addr})
-		b.sources = append(b.sources, 0)
+		b.sources = append(b.sources, nil)
 	}
 	var counts tally
 	r.admit(b, time.Now(), &counts)
@@ -127,31 +129,48 @@ func TestSourceAddressIsLeftOutOnlyWhereTheKernelChoosesIt(t *testing.T) {
 	}
 }
 
-func TestSourcesAreNumberedOnceAndBounded(t *testing.T) {
+func TestSourcesAreMadeOnceAndBounded(t *testing.T) {
 	var s sources
-	control := func(addr netip.Addr) []byte { return []byte(addr.String()) }
-	number := func(text string) uint32 { return s.numberOf(netip.MustParseAddr(text), control) }
+	made := 0
+	control := func(l local) []byte { made++; return []byte(l.addr.String()) }
+	of := func(text string, link uint32) *peers.Source {
+		return s.of(local{netip.MustParseAddr(text), link}, control)
+	}
+	first := of("192.0.2.1", 0)
 	for _, test := range []struct {
 		addr string
-		want uint32
+		link uint32
+		made int
 	}{
-		{"192.0.2.1", 1}, {"192.0.2.1", 1}, {"2001:db8::1", 2}, {"192.0.2.1", 1}, {"2001:db8::1", 2}, {"192.0.2.2", 3},
-		{"255.255.255.255", 0}, {"224.0.0.1", 0}, {"ff02::1", 0}, {"0.0.0.0", 0}, {"::", 0},
+		{"192.0.2.1", 0, 1}, {"2001:db8::1", 0, 2}, {"192.0.2.1", 0, 2}, {"2001:db8::1", 0, 2}, {"192.0.2.2", 0, 3},
+		{"fe80::1", 2, 4}, {"fe80::1", 3, 5}, {"fe80::1", 2, 5},
 	} {
-		if got := number(test.addr); got != test.want {
-			t.Fatalf("want number %d for %s; got %d", test.want, test.addr, got)
+		got := of(test.addr, test.link)
+		if got == nil || got.Addr.String() != test.addr || string(got.Control) != test.addr {
+			t.Fatalf("want the source of %s; got %v", test.addr, got)
+		}
+		if made != test.made {
+			t.Fatalf("want %d sources to be made after %s; got %d", test.made, test.addr, made)
 		}
 	}
-	if got := s.numberOf(netip.Addr{}, control); got != 0 {
-		t.Fatalf("want number 0 where the kernel does not say; got %d", got)
+	if got := of("192.0.2.1", 0); got != first {
+		t.Fatalf("want the same source for the same address; got %p and %p", first, got)
 	}
-	for i := range 2 * maxSources {
-		number(fmt.Sprintf("127.1.%d.%d", i>>8, i&255))
+	for _, text := range []string{"255.255.255.255", "224.0.0.1", "ff02::1", "0.0.0.0", "::"} {
+		if got := of(text, 0); got != nil {
+			t.Fatalf("want no source for %s; got %v", text, got)
+		}
 	}
-	if got := len(s.load()); got != maxSources {
-		t.Fatalf("want at most %d sources; got %d", maxSources, got)
+	if got := s.of(local{}, control); got != nil {
+		t.Fatalf("want no source where the kernel does not say; got %v", got)
 	}
-	if first, beyond := number("192.0.2.1"), number("127.9.9.9"); first != 1 || beyond != 0 {
-		t.Fatalf("want number 1 for the first source and 0 for one too many; got %d and %d", first, beyond)
+	for i := range 3 * maxSources {
+		text := fmt.Sprintf("127.1.%d.%d", i>>8, i&255)
+		if got := of(text, 0); got == nil || got.Addr.String() != text {
+			t.Fatalf("want a source for %s, also beyond %d; got %v", text, maxSources, got)
+		}
+		if len(s.known) > maxSources {
+			t.Fatalf("want at most %d sources to be kept; got %d", maxSources, len(s.known))
+		}
 	}
 }

@@ -84,7 +84,7 @@ func (s *plainSocket) receive(b *batch) error {
 			continue
 		}
 		b.datagrams = append(b.datagrams, Datagram{Payload: s.buffer[:n:n], From: unmap(numericZone(from))})
-		b.sources = append(b.sources, s.sources.numberOf(s.destination(s.oob[:oobn]), s.sourceControl))
+		b.sources = append(b.sources, s.sources.of(local{addr: s.destination(s.oob[:oobn])}, s.sourceControl))
 		return nil
 	}
 }
@@ -108,7 +108,8 @@ func (s *plainSocket) destination(oob []byte) netip.Addr {
 	return addr.Unmap()
 }
 
-func (s *plainSocket) sourceControl(addr netip.Addr) []byte {
+func (s *plainSocket) sourceControl(l local) []byte {
+	addr := l.addr
 	// To a mapped address the kernel takes the message of IPv4; ipv6 makes none.
 	if addr.Is4() {
 		return (&ipv4.ControlMessage{Src: addr.AsSlice()}).Marshal()
@@ -144,12 +145,12 @@ func (s *plainSender) send(b *batch, receivers []*peers.Peer, t *tally) error {
 }
 
 func (s *plainSender) sendOne(payload []byte, p *peers.Peer, t *tally) error {
-	control := s.sources.control(p, s.own.host.Load())
+	control := sourceControl(p, s.own.host.Load())
 	err := s.write(payload, control, p)
 	if err != nil && control != nil && !closed(err) && plainDropOf(err) != DropNoBuffer {
 		// The address that the peer knows may be gone from this host.
 		if err = s.write(payload, nil, p); err == nil {
-			p.Path.Source.Store(0)
+			p.Path.Source.Store(nil)
 		}
 	}
 	switch {

@@ -25,9 +25,9 @@ type mmsghdr struct {
 // caches.
 const bufferStride = maxDatagram + 1 + 5*64
 
-// controlSpace holds the destination of a datagram, the longest control message
-// that the kernel gives (IPV6_PKTINFO).
-var controlSpace = unix.CmsgSpace(unix.SizeofInet6Pktinfo)
+// controlSpace holds the destination of a datagram: on a socket of both
+// families the kernel tells that of IPv4 in two ways.
+var controlSpace = unix.CmsgSpace(unix.SizeofInet6Pktinfo) + unix.CmsgSpace(unix.SizeofInet4Pktinfo)
 
 // A ring is what recvmmsg fills. It belongs to the receiving goroutine.
 type ring struct {
@@ -87,7 +87,7 @@ func (s *linuxSocket) receive(b *batch) error {
 			Payload: r.buffers[i*bufferStride:][:m.length:m.length],
 			From:    addrPort(&r.names[i]),
 		})
-		b.sources = append(b.sources, s.sources.numberOf(r.destination(i), s.sourceControl))
+		b.sources = append(b.sources, s.sources.of(r.destination(i), s.sourceControl))
 	}
 	return nil
 }
@@ -123,26 +123,30 @@ func (r *ring) recvmmsg(fd uintptr) {
 	}
 }
 
-// destination returns the local address that message i was sent to, unmapped,
-// or the zero Addr if the kernel did not say.
-func (r *ring) destination(i int) netip.Addr {
+// destination returns the local address that message i was sent to, or nothing
+// if the kernel did not say.
+func (r *ring) destination(i int) (to local) {
 	if !r.socket.wildcard {
-		return netip.Addr{}
+		return local{}
 	}
-	control := r.controls[i*controlSpace:][:controlSpace]
-	h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))
-	data := control[unix.CmsgLen(0):]
-	switch {
-	case r.messages[i].header.Controllen < unix.SizeofCmsghdr:
-		return netip.Addr{}
-	case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO:
-		// A link-local address needs no zone: the interface that a reply
-		// leaves by is in the address of the peer.
-		return netip.AddrFrom16([16]byte(data)).Unmap()
-	case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO:
-		return netip.AddrFrom4((*unix.Inet4Pktinfo)(unsafe.Pointer(&data[0])).Spec_dst)
+	control := r.controls[i*controlSpace:][:min(int(r.messages[i].header.Controllen), controlSpace)]
+	for len(control) >= unix.SizeofCmsghdr {
+		h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))
+		data := control[unix.CmsgLen(0):]
+		switch {
+		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO:
+			// Spec_dst is the local address also of what was broadcast.
+			return local{addr: netip.AddrFrom4((*unix.Inet4Pktinfo)(unsafe.Pointer(&data[0])).Spec_dst)}
+		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO:
+			info := (*unix.Inet6Pktinfo)(unsafe.Pointer(&data[0]))
+			to.addr = netip.AddrFrom16(info.Addr).Unmap()
+			if to.addr.Is6() && to.addr.IsLinkLocalUnicast() {
+				to.link = info.Ifindex
+			}
+		}
+		control = control[min(unix.CmsgSpace(int(h.Len)-unix.CmsgLen(0)), len(control)):]
 	}
-	return netip.Addr{}
+	return to
 }
 
 // addrPort returns the address in name, which may also hold one of IPv4,

@@ -87,14 +87,14 @@ func (s *trainSender) hasSource(i int) bool {
 // forgotten.
 func (s *trainSender) withoutSource(i int) (again bool, err error) {
 	m := s.messages[i]
-	known := m.peer.Path.Source.Swap(0)
+	known := m.peer.Path.Source.Swap(nil)
 	s.put(i, m)
 	n, errno := s.sendmmsg(s.headers[i : i+1])
 	if errno == 0 && n > 0 {
 		s.delivered(m.train)
 		return false, nil
 	}
-	m.peer.Path.Source.CompareAndSwap(0, known)
+	m.peer.Path.Source.CompareAndSwap(nil, known)
 	return s.refused(i, errno)
 }
 

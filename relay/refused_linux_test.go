@@ -109,8 +109,8 @@ func TestOneBadPeerCostsOnlyItself(t *testing.T) {
 				}
 				for i, p := range room.peers {
 					what := fmt.Sprintf("%v for peers %v", e.errno, bad)
-					if withSource != (p.Path.Source.Load() != 0) {
-						t.Fatalf("%s: want the source address remembered (%t) for peer %d; got number %d", what, withSource, i, p.Path.Source.Load())
+					if withSource != (p.Path.Source.Load() != nil) {
+						t.Fatalf("%s: want the source address remembered (%t) for peer %d; got %v", what, withSource, i, p.Path.Source.Load())
 					}
 					if slices.Contains(bad, i) {
 						kernel.checkGot(p, nil, what)

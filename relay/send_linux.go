@@ -2,6 +2,7 @@ package relay
 
 import (
 	"encoding/binary"
+	"net"
 	"runtime"
 	"unsafe"
 
@@ -14,9 +15,12 @@ import (
 // takes up to 1,024 (UIO_MAXIOV). Fewer stay in the processor's cache.
 const maxMessages = 256
 
-// maxGathered is how many datagrams are gathered for one sendmmsg, about a
-// millisecond of the kernel's time. See [linuxSocket] for why that is bounded.
-const maxGathered = 2048
+// What is gathered for one sendmmsg is bounded to about a millisecond of the
+// kernel's time, see [linuxSocket] for why.
+const (
+	maxGathered      = 2048    // datagrams
+	maxGatheredBytes = 1 << 20 // of payload: long datagrams are split into many packets
+)
 
 // segmentControl is what the control message UDP_SEGMENT takes, in bytes.
 var segmentControl = unix.CmsgSpace(2)
@@ -42,6 +46,7 @@ type trainSender struct {
 
 	messages []message // gathered
 	gathered int       // datagrams in them
+	bytes    int       // of payload in them
 	headers  [maxMessages]mmsghdr
 	names    [maxMessages]unix.RawSockaddrInet6
 	controls []byte // for each message
@@ -77,7 +82,7 @@ func (s *linuxSocket) newSender() sender {
 		own:      make([]plan, maxBatch),
 		sizes:    make([]int, 0, maxBatch),
 		messages: make([]message, 0, maxMessages),
-		controls: make([]byte, maxMessages*(controlSpace+segmentControl)),
+		controls: make([]byte, maxMessages*(sourceSpace+segmentControl)),
 	}
 	if s.noTrains != "" {
 		out.longest = 1
@@ -92,7 +97,7 @@ func (s *linuxSocket) newSender() sender {
 
 func (s *trainSender) send(b *batch, receivers []*peers.Peer, t *tally) error {
 	s.batch, s.tally, s.waited = b, t, false
-	s.messages, s.gathered = s.messages[:0], 0 // an error may have left some
+	s.messages, s.gathered, s.bytes = s.messages[:0], 0, 0 // an error may have left some
 	s.host = s.socket.own.host.Load()
 	s.shared.made = false
 	for i := range b.speakers {
@@ -168,11 +173,19 @@ func (t train) lone(i int, plan *plan) train {
 func (s *trainSender) add(m message) error {
 	s.put(len(s.messages), m)
 	s.messages = append(s.messages, m)
-	if s.gathered += m.count; len(s.messages) < maxMessages && s.gathered < maxGathered {
+	s.gathered += m.count
+	s.bytes += m.train.bytes
+	if len(s.messages) < maxMessages && s.gathered < maxGathered && s.bytes < maxGatheredBytes {
 		return nil
 	}
-	defer runtime.Gosched()
-	return s.flush()
+	if err := s.flush(); err != nil {
+		return err
+	}
+	runtime.Gosched()
+	if s.socket.interrupted.Load() {
+		return net.ErrClosed // with many peers a batch takes long
+	}
+	return nil
 }
 
 // put writes m into entry i of headers.
@@ -183,8 +196,8 @@ func (s *trainSender) put(i int, m message) {
 	h.Iov = &m.plan.vectors[m.first]
 	h.SetIovlen(m.count)
 
-	space := controlSpace + segmentControl
-	control := append(s.controls[i*space:i*space:(i+1)*space], s.socket.sources.control(m.peer, s.host)...)
+	space := sourceSpace + segmentControl
+	control := append(s.controls[i*space:i*space:(i+1)*space], sourceControl(m.peer, s.host)...)
 	if m.count > 1 {
 		control = appendSegmentSize(control, m.size)
 	}
@@ -226,7 +239,7 @@ func (s *trainSender) flush() error {
 			done++
 		}
 	}
-	s.messages, s.gathered = s.messages[:0], 0
+	s.messages, s.gathered, s.bytes = s.messages[:0], 0, 0
 	return nil
 }
 

@@ -2,7 +2,6 @@ package relay
 
 import (
 	"net/netip"
-	"sync/atomic"
 
 	"udprelay/peers"
 )
@@ -14,8 +13,8 @@ type socket interface {
 	// is empty, with datagrams and sources set. One goroutine calls it.
 	receive(b *batch) error
 
-	// interrupt makes a receive that waits return an error, now and from then
-	// on.
+	// interrupt makes a receive that waits, and a send that takes long, return
+	// an error, now and from then on.
 	interrupt()
 
 	// close closes the socket. Nobody may be in receive; senders may be at
@@ -43,66 +42,54 @@ type sender interface {
 
 // Sources are the local addresses that peers have sent to. On a host with
 // several, a reply must leave from the one that the peer knows, or its NAT,
-// firewall or connected socket drops it. They have numbers, from 1, for
-// peers.Path.Source; 0 lets the kernel choose.
+// firewall or connected socket drops it. They belong to the receiving
+// goroutine; what it hands to peers stays as it is.
 type sources struct {
-	list atomic.Pointer[[]source] // appended to by the receiving goroutine
-	last source                   // of that goroutine: what was looked up last
+	known map[local]*peers.Source
+	last  local // what was looked up last, for it is seldom another
+	found *peers.Source
 }
 
-type source struct {
-	addr    netip.Addr // unmapped
-	number  uint32
-	control []byte // the control message that names it to the kernel
+// A local address, unmapped, and the index of its interface if it is
+// link-local.
+type local struct {
+	addr netip.Addr
+	link uint32
 }
 
-// maxSources bounds them: all of 127.0.0.0/8 is local to a host.
+// maxSources bounds them: all of 127.0.0.0/8 is local to a host. When there
+// are more they are forgotten, and found again as they are used.
 const maxSources = 1024
 
-// numberOf returns the number of the local address addr, or 0 if none can be
-// had: addr is no unicast address, or there are too many.
-func (s *sources) numberOf(addr netip.Addr, control func(netip.Addr) []byte) uint32 {
-	if addr == s.last.addr {
-		return s.last.number
+// of returns the source for a local address, or nil if it can be none: it is
+// no unicast address.
+func (s *sources) of(l local, control func(local) []byte) *peers.Source {
+	if l == s.last {
+		return s.found
 	}
-	if !addr.IsValid() || addr.IsMulticast() || addr.IsUnspecified() || addr == broadcast {
-		return 0
+	if !l.addr.IsValid() || l.addr.IsMulticast() || l.addr.IsUnspecified() || l.addr == broadcast {
+		return nil
 	}
-	list := s.load()
-	for i := range list {
-		if list[i].addr == addr {
-			s.last = list[i]
-			return s.last.number
+	found := s.known[l]
+	if found == nil {
+		if s.known == nil || len(s.known) == maxSources {
+			s.known = make(map[local]*peers.Source)
 		}
+		found = &peers.Source{Addr: l.addr, Control: control(l)}
+		s.known[l] = found
 	}
-	if len(list) == maxSources {
-		return 0
-	}
-	s.last = source{addr, uint32(len(list) + 1), control(addr)}
-	list = append(list, s.last)
-	s.list.Store(&list)
-	return s.last.number
+	s.last, s.found = l, found
+	return found
 }
 
-// control returns the control message that makes a datagram to p leave from the
-// address that p knows, or nil if none is needed.
-func (s *sources) control(p *peers.Peer, h *host) []byte {
-	number := p.Path.Source.Load()
-	if number == 0 {
+// sourceControl returns the control message that makes a datagram to p leave
+// from the address that p knows, or nil if none is needed.
+func sourceControl(p *peers.Peer, h *host) []byte {
+	source := p.Path.Source.Load()
+	if source == nil || h.chooses(source.Addr, p.Addr().Addr()) {
 		return nil
 	}
-	source := &s.load()[number-1]
-	if h.chooses(source.addr, p.Addr().Addr()) {
-		return nil
-	}
-	return source.control
-}
-
-func (s *sources) load() []source {
-	if list := s.list.Load(); list != nil {
-		return *list
-	}
-	return nil
+	return source.Control
 }
 
 // broadcast is the limited broadcast address (RFC 919).

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -30,8 +31,9 @@ type linuxSocket struct {
 	wildcard bool   // bound to no address, so that replies must say where from
 	noTrains string // why datagrams do not leave in trains; empty: they do
 
-	sources sources
-	ring    *ring
+	interrupted atomic.Bool
+	sources     sources
+	ring        *ring
 }
 
 func newSocket(conn *net.UDPConn, own *own, options Options) (socket, error) {
@@ -85,7 +87,10 @@ func (s *linuxSocket) takeOver(conn *net.UDPConn) error {
 	return nil
 }
 
-func (s *linuxSocket) interrupt() { s.poller.interrupt() }
+func (s *linuxSocket) interrupt() {
+	s.interrupted.Store(true)
+	s.poller.interrupt()
+}
 
 func (s *linuxSocket) close() error { return errors.Join(s.file.Close(), s.poller.close()) }
 
@@ -103,13 +108,19 @@ func (s *linuxSocket) setUp(fd int, options Options) error {
 	}
 	switch {
 	case s.wildcard && s.v6:
-		// Tells the destination of IPv4 datagrams, too, as a mapped address.
-		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
+		err = errors.Join(
+			unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1),
+			unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1))
 	case s.wildcard:
 		err = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
 	}
 	if err != nil {
 		return fmt.Errorf("ask for the destination of datagrams: %w", err)
+	}
+	// Go lets every UDP socket send to broadcast addresses. A relay must not:
+	// a forged sender would make it one that shouts.
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 0); err != nil {
+		return fmt.Errorf("forbid broadcasts: %w", err)
 	}
 	wantBuffer(fd, options.Logger, receiveBuffer, options.ReceiveBuffer)
 	wantBuffer(fd, options.Logger, sendBuffer, options.SendBuffer)
@@ -192,13 +203,14 @@ func sizeText(bytes int) string {
 	return fmt.Sprintf("%dB", bytes)
 }
 
-// sourceControl returns the control message that makes a datagram leave from
-// addr.
-func (s *linuxSocket) sourceControl(addr netip.Addr) []byte {
+// sourceSpace holds the source of a datagram.
+var sourceSpace = unix.CmsgSpace(unix.SizeofInet6Pktinfo)
+
+// sourceControl returns the control message that makes a datagram leave from a
+// local address.
+func (s *linuxSocket) sourceControl(l local) []byte {
 	if s.v6 {
-		info := unix.Inet6Pktinfo{Addr: addr.As16()}
-		return unix.PktInfo6(&info)
+		return unix.PktInfo6(&unix.Inet6Pktinfo{Addr: l.addr.As16(), Ifindex: l.link})
 	}
-	info := unix.Inet4Pktinfo{Spec_dst: addr.As4()}
-	return unix.PktInfo4(&info)
+	return unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: l.addr.As4()})
 }

@@ -167,8 +167,8 @@ func TestPeerWhoseRelayAddressIsGoneStillReceives(t *testing.T) {
 				}
 				checkNoDrops(t, r)
 				for _, c := range gone {
-					if got := &r.Peers().Lookup(c.addr).Path; got.Source.Load() != 0 || got.TrainLimit.Load() != 0 {
-						t.Errorf("want no source address and no train limit for %v; got number %d and %d", c.addr, got.Source.Load(), got.TrainLimit.Load())
+					if got := &r.Peers().Lookup(c.addr).Path; got.Source.Load() != nil || got.TrainLimit.Load() != 0 {
+						t.Errorf("want no source address and no train limit for %v; got %v and %d", c.addr, got.Source.Load(), got.TrainLimit.Load())
 					}
 				}
 			})
