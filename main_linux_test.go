@@ -50,6 +50,7 @@ type running struct {
 
 func startRelay(t *testing.T, program string, flags ...string) *running {
 	r := &running{process: exec.Command(program, append([]string{"serve", "--listen", "127.0.0.1:0"}, flags...)...)}
+	r.process.Env = append(os.Environ(), "UDPRELAY_PEERS_MAX_PER_ADDRESS=0") // all peers are on this host
 	pipe, err := r.process.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -200,3 +200,11 @@ func wantLastHeard(t *testing.T, table *peers.Table, p *peers.Peer, want time.Ti
 		t.Errorf("LastHeard(%v): want %v, got %v, %v", p.Addr(), want, got, ever)
 	}
 }
+
+func TestAllOfLoopbackIsOneAddressToTheLimit(t *testing.T) {
+	table := openTable(0, 2)
+	wantHeard(t, table, "127.0.0.1:1", at(0), peers.Joined)
+	wantHeard(t, table, "127.9.9.9:1", at(0), peers.Joined)
+	wantHeard(t, table, "127.0.0.3:1", at(0), peers.AddressFull)
+	wantHeard(t, table, "[::1]:1", at(0), peers.Joined)
+}

@@ -12,18 +12,18 @@ func unmap(addr netip.AddrPort) netip.AddrPort {
 }
 
 // numericZone returns addr with the number of its interface as zone, which can
-// not change as a name can.
-func numericZone(addr netip.AddrPort) netip.AddrPort {
+// not change as a name can. False: there is no such interface.
+func numericZone(addr netip.AddrPort) (numeric netip.AddrPort, ok bool) {
 	zone := addr.Addr().Zone()
 	if zone == "" {
-		return addr
+		return addr, true
 	}
 	if _, err := strconv.ParseUint(zone, 10, 32); err == nil {
-		return addr
+		return addr, true
 	}
 	link, err := net.InterfaceByName(zone)
 	if err != nil {
-		return addr
+		return addr, false
 	}
-	return netip.AddrPortFrom(addr.Addr().WithZone(strconv.Itoa(link.Index)), addr.Port())
+	return netip.AddrPortFrom(addr.Addr().WithZone(strconv.Itoa(link.Index)), addr.Port()), true
 }

@@ -29,7 +29,8 @@ func (r *Relay) keepHouse(ctx context.Context) {
 		r.countKernelDrops()
 		said.say(r.Stats(), time.Now(), true)
 	}()
-	var refreshed time.Time
+	refresh := time.NewTicker(time.Second)
+	defer refresh.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -40,11 +41,9 @@ func (r *Relay) keepHouse(ctx context.Context) {
 			}
 			r.countKernelDrops()
 			said.say(r.Stats(), now, false)
-			if now.Sub(refreshed) >= time.Second {
-				refreshed = now
-				if err := r.own.refresh(); err != nil {
-					r.log.Debug(err.Error())
-				}
+		case <-refresh.C:
+			if err := r.own.refresh(); err != nil {
+				r.log.Debug(err.Error())
 			}
 		case <-trainLimits.C:
 			for _, p := range r.table.Receivers() {
@@ -93,9 +92,9 @@ func (l *dropLog) say(s Stats, now time.Time, last bool) {
 // advice is what an operator can do about a reason.
 var advice = [drops]string{
 	DropRule:             "to let these senders in, add a rule to access",
-	DropTableFull:        "to take more peers, raise peers.max",
+	DropTableFull:        "to take more peers, raise peers.max; if there should not be so many, see who takes the places",
 	DropAddressFull:      "to take more peers of one address, raise peers.max_per_address",
-	DropReceiveQueueFull: "datagrams come faster than they leave; for bursts, raise socket.receive_buffer",
+	DropReceiveQueueFull: "datagrams come faster than they leave, or with wrong checksums; for bursts, raise socket.receive_buffer",
 	DropTooBig:           "datagrams are longer than the way to a receiver can carry",
 	DropFiltered:         "a firewall on this machine forbids sending to a receiver",
 	DropUnreachable:      "this machine has no route to a receiver",

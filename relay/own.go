@@ -16,13 +16,17 @@ type own struct {
 // A host is what was found on its interfaces at some time.
 type host struct {
 	addrs        map[netip.Addr]bool
-	sole4, sole6 netip.Addr // the only address beyond this host, of each family, if there is just one
-	moreOnLo     bool       // there is another of 127.0.0.0/8 than 127.0.0.1
+	broadcasts   map[netip.Addr]bool // of its networks (RFC 919, section 7)
+	sole4, sole6 netip.Addr          // the only address beyond this host, of each family, if there is just one
+	moreOnLo     bool                // there is another of 127.0.0.0/8 than 127.0.0.1
 }
 
-// contains reports whether addr leads to the relay itself, so that it must not
-// become a peer.
+// contains reports whether addr leads to the relay itself, or to everyone on a
+// network of its host, so that it must not become a peer.
 func (o *own) contains(addr netip.AddrPort) bool {
+	if o.host.Load().broadcasts[addr.Addr()] {
+		return true
+	}
 	if addr.Port() != o.bound.Port() {
 		return false
 	}
@@ -46,7 +50,7 @@ func (o *own) refresh() error {
 }
 
 func newHost(addrs []net.Addr) *host {
-	h := &host{addrs: make(map[netip.Addr]bool)}
+	h := &host{addrs: make(map[netip.Addr]bool), broadcasts: make(map[netip.Addr]bool)}
 	var count4, count6 int
 	for _, addr := range addrs {
 		network, ok := addr.(*net.IPNet)
@@ -56,6 +60,13 @@ func newHost(addrs []net.Addr) *host {
 		ip, _ := netip.AddrFromSlice(network.IP)
 		ip = ip.Unmap()
 		h.addrs[ip] = true
+		if ones, bits := network.Mask.Size(); ip.Is4() && bits == 32 && bits-ones > 1 { // of a network of two, RFC 3021
+			all := ip.As4()
+			for i, mask := range network.Mask {
+				all[i] |= ^mask
+			}
+			h.broadcasts[netip.AddrFrom4(all)] = true
+		}
 		switch {
 		case ip.IsLoopback() && ip.Is4() && ip != localhost4:
 			h.moreOnLo = true

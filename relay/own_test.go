@@ -174,3 +174,17 @@ func TestSourcesAreMadeOnceAndBounded(t *testing.T) {
 		}
 	}
 }
+
+func TestTheBroadcastAddressesOfItsNetworksAreNoPeers(t *testing.T) {
+	o := &own{bound: netip.MustParseAddrPort("[::]:9000")}
+	o.host.Store(hostWith("127.0.0.1/8", "192.0.2.1/25", "198.51.100.0/31", "203.0.113.7/32", "2001:db8::1/64"))
+	for text, want := range map[string]bool{
+		"192.0.2.127": true, "127.255.255.255": true,
+		"192.0.2.255": false, "198.51.100.1": false, "203.0.113.7": false, "203.0.113.255": false, "2001:db8::ffff:ffff:ffff:ffff": false,
+	} {
+		addr := netip.AddrPortFrom(netip.MustParseAddr(text), 5555)
+		if got := o.contains(addr); got != want {
+			t.Errorf("want %v to be no peer: %t; got %t", addr, want, got)
+		}
+	}
+}

@@ -83,7 +83,8 @@ func (s *plainSocket) receive(b *batch) error {
 			}
 			continue
 		}
-		b.datagrams = append(b.datagrams, Datagram{Payload: s.buffer[:n:n], From: unmap(numericZone(from))})
+		from, _ = numericZone(unmap(from)) // the interface is there: the datagram came by it
+		b.datagrams = append(b.datagrams, Datagram{Payload: s.buffer[:n:n], From: from})
 		b.sources = append(b.sources, s.sources.of(local{addr: s.destination(s.oob[:oobn])}, s.sourceControl))
 		return nil
 	}

@@ -9,7 +9,7 @@ import (
 // sendWait is how long, in milliseconds, a batch waits once for room in the
 // send buffer. A network interface that is merely busy makes room within it,
 // and datagrams wait in the receive queue instead of being dropped; a buffer
-// that dead receivers have filled costs no more than that.
+// that dead receivers have filled holds up a batch for no longer than that.
 const sendWait = 1
 
 // refused deals with message i, which the kernel did not take, and says

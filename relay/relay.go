@@ -84,12 +84,18 @@ func (r *Relay) Addr() netip.AddrPort { return r.own.bound }
 // Peers returns the table of peers.
 func (r *Relay) Peers() *peers.Table { return r.table }
 
-// SetStatic makes addrs the static peers, see [peers.Table.SetStatic]. Any
-// goroutine may call it.
-func (r *Relay) SetStatic(addrs []netip.AddrPort) {
-	list := make([]netip.AddrPort, len(addrs))
-	for i, addr := range addrs {
-		list[i] = unmap(numericZone(addr))
+// SetStatic makes addrs the static peers, see [peers.Table.SetStatic], and
+// returns those that it passed over: with a zone that no interface has at the
+// moment, or leading to the relay itself. Any goroutine may call it.
+func (r *Relay) SetStatic(addrs []netip.AddrPort) (passedOver []netip.AddrPort) {
+	list := make([]netip.AddrPort, 0, len(addrs))
+	for _, addr := range addrs {
+		numeric, ok := numericZone(unmap(addr))
+		if !ok || r.own.contains(numeric) {
+			passedOver = append(passedOver, addr)
+			continue
+		}
+		list = append(list, numeric)
 	}
 	added, removed := r.table.SetStatic(list, time.Now())
 	for _, p := range added {
@@ -98,6 +104,7 @@ func (r *Relay) SetStatic(addrs []netip.AddrPort) {
 	for _, p := range removed {
 		r.log.Debug("static peer removed", "peer", p.Addr())
 	}
+	return passedOver
 }
 
 // Way says in words how datagrams leave.

@@ -17,7 +17,7 @@ const (
 	DropAddressFull                  // its sender is unknown and its address has too many peers
 	DropNeverAPeer                   // its sender can be no peer: port 0, multicast, the relay itself, …
 	DropMayNotSend                   // its sender may only receive
-	DropReceiveQueueFull             // the kernel's receive queue was full
+	DropReceiveQueueFull             // the kernel's receive queue was full, or, seldom, the checksum was wrong
 
 	// On the way out, counted once a receiver.
 

@@ -22,7 +22,7 @@ and a line for each mistake.
 Examples:
   udprelay check                      # the defaults, to start a file from
   udprelay check room.yaml            # what would hold with room.yaml
-  udprelay check --quiet room.yaml && systemctl reload udprelay`,
+  udprelay check --quiet room.yaml && echo good`,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print nothing about a good configuration", DisableDefaultText: true},
 		},

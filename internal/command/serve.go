@@ -40,6 +40,8 @@ Examples:
 			if err != nil {
 				return err
 			}
+			// A log that nobody reads any more is no reason to stop relaying.
+			signal.Ignore(syscall.SIGPIPE)
 			ctx, stop := signal.NotifyContext(c.Context, syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
 			context.AfterFunc(ctx, stop) // a second signal ends the process at once

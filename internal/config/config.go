@@ -24,8 +24,8 @@ type Config struct {
 	Access []peers.Rule // the first that matches decides; empty: nobody may join
 
 	Socket struct {
-		ReceiveBuffer int    // bytes, 4 KiB to 1 GiB
-		SendBuffer    int    // bytes, 4 KiB to 1 GiB
+		ReceiveBuffer int    // bytes, 4 KiB to 512 MiB
+		SendBuffer    int    // bytes, 4 KiB to 512 MiB
 		Trains        string // TrainsAuto or TrainsOff
 	}
 

@@ -52,7 +52,7 @@ const (
 	maxRules  = 1_000
 
 	leastExpiry, mostExpiry = 100 * time.Millisecond, 24 * time.Hour
-	leastBuffer, mostBuffer = 4 << 10, 1 << 30 // bytes
+	leastBuffer, mostBuffer = 4 << 10, 1 << 29 // bytes; the kernel doubles it, and keeps it in an int
 )
 
 // schema is every key there is, in the order of config.yaml.

@@ -17,6 +17,12 @@ import (
 // error may be a [*BindError].
 func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	conn, err := listen(ctx, cfg.Listen)
+	if ctx.Err() != nil {
+		if err == nil {
+			conn.Close()
+		}
+		return nil // stopped while the host name was looked up
+	}
 	if err != nil {
 		return err
 	}

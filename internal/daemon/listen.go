@@ -37,7 +37,7 @@ func listen(ctx context.Context, address string) (*net.UDPConn, error) {
 	if err != nil {
 		failure := &BindError{Address: address, Err: reason(err)}
 		if errors.Is(err, syscall.EADDRINUSE) {
-			failure.Owner = portOwner(uint16(port))
+			failure.Owner = portOwner(netip.AddrPortFrom(addr, uint16(port)))
 		}
 		return nil, failure
 	}

@@ -2,5 +2,7 @@
 
 package daemon
 
+import "net/netip"
+
 // portOwner cannot tell here who has a port.
-func portOwner(uint16) string { return "" }
+func portOwner(netip.AddrPort) string { return "" }

@@ -50,8 +50,9 @@ type entry struct {
 	host string // the name to look up; empty: an address
 	port uint16
 
-	addr   netip.AddrPort // the zero AddrPort: not known yet
-	failed bool           // the last look-up did
+	addr       netip.AddrPort // the zero AddrPort: not known yet
+	failed     bool           // the last look-up did
+	passedOver bool           // the relay did not take addr
 }
 
 func newStatic(cfg *config.Config, r *relay.Relay, resolver nameResolver, log *slog.Logger) *static {
@@ -80,10 +81,10 @@ func newStatic(cfg *config.Config, r *relay.Relay, resolver nameResolver, log *s
 
 // run looks names up, at once and then every s.every, until ctx is done.
 func (s *static) run(ctx context.Context) {
-	names := s.names()
-	if len(names) == 0 {
+	if len(s.entries) == 0 {
 		return
 	}
+	names := s.names()
 	again := time.NewTicker(s.every)
 	defer again.Stop()
 	for {
@@ -93,6 +94,7 @@ func (s *static) run(ctx context.Context) {
 			return
 		case <-again.C:
 		}
+		s.apply() // interfaces, and with them zones and addresses of this host, come and go
 	}
 }
 
@@ -171,7 +173,8 @@ func meanwhile(e *entry) string {
 	return "not sending to it"
 }
 
-// apply gives the addresses that are known to the relay.
+// apply gives the addresses that are known to the relay, and says which it does
+// not take.
 func (s *static) apply() {
 	var addrs []netip.AddrPort
 	for _, e := range s.entries {
@@ -179,5 +182,12 @@ func (s *static) apply() {
 			addrs = append(addrs, e.addr)
 		}
 	}
-	s.relay.SetStatic(addrs)
+	passedOver := s.relay.SetStatic(addrs)
+	for _, e := range s.entries {
+		was := e.passedOver
+		if e.passedOver = slices.Contains(passedOver, e.addr); e.passedOver && !was {
+			s.log.Warn("static peer passed over: its interface is not there, or it is the relay itself or a broadcast address",
+				"peer", e.text, "address", e.addr, "again_every", s.every)
+		}
+	}
 }

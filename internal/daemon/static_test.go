@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -194,13 +195,30 @@ func TestASilentNameServerHoldsUpNobody(t *testing.T) {
 	}
 }
 
-func TestTheRelayIsNoStaticPeerOfItself(t *testing.T) {
+func TestTheRelayIsNoStaticPeerOfItselfAndThatIsSaidOnce(t *testing.T) {
 	s := newSetting(t, "127.0.0.1:0", "self.example:1", "127.0.0.1:9")
 	self := s.relay.Addr()
 	s.zone.set("self.example", self.Addr().String())
 	s.entries[0].port = self.Port()
-	s.resolveAll(t)
+	for range 3 {
+		s.resolveAll(t)
+		s.apply()
+		s.want(t, "127.0.0.1:9")
+	}
+	if got := strings.Count(s.log.String(), `msg="static peer passed over`); got != 1 {
+		t.Errorf("want the log to say once that the peer was passed over, got %d times:\n%s", got, s.log)
+	}
+}
+
+func TestAStaticPeerWaitsForItsInterface(t *testing.T) {
+	s := newSetting(t, ":0", "[fe80::1%nosuch0]:9", "127.0.0.1:9")
 	s.want(t, "127.0.0.1:9")
+	if !strings.Contains(s.log.String(), `peer=[fe80::1%nosuch0]:9`) {
+		t.Errorf("want the log to name the peer that was passed over, got:\n%s", s.log)
+	}
+	s.entries[0].addr = netip.MustParseAddrPort("[fe80::1%lo]:9") // lo is there
+	s.apply()
+	s.want(t, "127.0.0.1:9", "[fe80::1%1]:9")
 }
 
 // await waits until the relay has just these static peers.
