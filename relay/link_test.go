@@ -215,6 +215,25 @@ func TestDetachWaitsForDeliverAndNothingComesAfterIt(t *testing.T) {
 	})
 }
 
+// Nor does what is being handed to the links one after the other.
+func TestDetachedLinkIsLeftOutOfABatchOnItsWay(t *testing.T) {
+	r := startRelay(t, ways[0], on4, defaults())
+	client := newPeer(t, r, near(r))
+	first := blockingLink{make(chan struct{}), make(chan struct{})}
+	second, witness := newRecorder("second"), newRecorder("witness")
+	r.Attach(first)
+	a := r.Attach(second)
+	r.Attach(witness)
+	client.send("on its way")
+	<-first.entered
+	a.Detach()
+	first.release <- struct{}{}
+	witness.wants(t, "on its way")
+	if got := second.take(t, 0); len(got) != 0 {
+		t.Errorf("want nothing after Detach; got %q", got)
+	}
+}
+
 func TestBringAfterDetachIsRefused(t *testing.T) {
 	r := startRelay(t, ways[0], on4, defaults())
 	client := newPeer(t, r, near(r))

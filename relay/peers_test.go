@@ -140,6 +140,7 @@ func TestDropsAreToldOnceAndSummedUp(t *testing.T) {
 	var log bytes.Buffer
 	options := ruled()
 	options.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	options.ReceiveBuffer, options.SendBuffer = 0, 0 // whose limits are said, too, where they bind
 	r := makeRelay(t, ways[0], on4, options)
 	stop := run(t, r)
 	refused := newClientAt(t, netip.MustParseAddrPort("127.0.0.4:0"), near(r))
