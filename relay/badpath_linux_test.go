@@ -133,6 +133,10 @@ func checkBadPath(t *testing.T, r *Relay, clients []*client, bad int, f fault, s
 		t.Errorf("want the drops to name %v; got %v", clients[bad].addr, whom)
 	}
 	for i, c := range clients {
+		// The peer knows the relay by the same address when its way is mended.
+		if source := r.Peers().Lookup(c.addr).Path.Source.Load(); source == nil {
+			t.Errorf("want the source address for %v remembered (the way of %v is bad); it is forgotten", c.addr, clients[bad].addr)
+		}
 		limit := r.Peers().Lookup(c.addr).Path.TrainLimit.Load()
 		switch {
 		case i != bad && limit != 0:

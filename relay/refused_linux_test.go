@@ -226,6 +226,37 @@ func TestMoreReceiversThanOneCallTakes(t *testing.T) {
 	})
 }
 
+// The kernel is busy for no longer than a call takes, whatever is sent.
+func TestEachCallIsShort(t *testing.T) {
+	for _, payloads := range [][]string{
+		slices.Repeat([]string{"of a train"}, maxBatch),
+		slices.Repeat([]string{strings.Repeat("x", 60000)}, 2),
+		loneDatagram,
+	} {
+		s, kernel := newFakeSender(t, false)
+		room := newRoom(false, 600)
+		s.sendmmsg = func(headers []mmsghdr) (int, unix.Errno) {
+			datagrams, size := 0, 0
+			for i := range headers {
+				for _, d := range kernel.read(&headers[i].header).datagrams {
+					datagrams++
+					size += len(d)
+				}
+			}
+			if len(headers) > maxMessages || datagrams >= maxGathered+maxBatch || size >= maxGatheredBytes+maxTrainBytes {
+				t.Fatalf("want at most about %d messages, %d datagrams, %d bytes in a call; got %d, %d, %d",
+					maxMessages, maxGathered, maxGatheredBytes, len(headers), datagrams, size)
+			}
+			return kernel.sendmmsg(headers)
+		}
+		var counts tally
+		if err := s.send(fromALink(payloads), room.table.Receivers(), &counts); err != nil {
+			t.Fatal(err)
+		}
+		checkCounts(t, &counts, 600*len(payloads), nil)
+	}
+}
+
 func TestClosedSocketEndsTheBatch(t *testing.T) {
 	for _, errno := range []unix.Errno{unix.EBADF, unix.ENOTSOCK} {
 		s, kernel := newFakeSender(t, false)
