@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"udprelay/internal/client/relaytest"
+	"udprelay/internal/testneed"
 )
 
 func dial(t *testing.T, address string, options Options) *Client {
@@ -97,9 +98,7 @@ func TestEveryOtherPeerReceivesWhatIsSent(t *testing.T) {
 
 func TestIPv6IsSpoken(t *testing.T) {
 	probe, err := net.ListenPacket("udp", "[::1]:0")
-	if err != nil {
-		t.Skipf("no IPv6 here: %v", err)
-	}
+	testneed.True(t, err == nil, "an IPv6 loopback address: %v", err)
 	probe.Close()
 	relay := relaytest.StartAt(t, "[::1]:0")
 	c := dial(t, relay.Addr, Options{})
