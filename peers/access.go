@@ -46,11 +46,40 @@ func ParseMay(word string) (May, error) {
 	return MayNothing, fmt.Errorf("unknown word %q: want one of %s", word, strings.Join(MayWords, ", "))
 }
 
+// Join says what makes a sender a peer. The zero value is its first datagram.
+type Join uint8
+
+const (
+	JoinOpen   Join = iota // its first datagram
+	JoinCookie             // a proof that it gets what is sent to its address
+	JoinSecret             // the same, and that it knows the shared secret
+)
+
+// String returns the word that stands for j in the configuration.
+func (j Join) String() string {
+	if int(j) < len(JoinWords) {
+		return JoinWords[j]
+	}
+	return fmt.Sprintf("Join(%d)", uint8(j))
+}
+
+// JoinWords are the words that [ParseJoin] knows.
+var JoinWords = []string{"open", "cookie", "secret"}
+
+// ParseJoin returns what the word of the configuration stands for.
+func ParseJoin(word string) (Join, error) {
+	if i := slices.Index(JoinWords, word); i >= 0 {
+		return Join(i), nil
+	}
+	return JoinOpen, fmt.Errorf("unknown word %q: want one of %s", word, strings.Join(JoinWords, ", "))
+}
+
 // A Rule says what the addresses that it covers may do.
 type Rule struct {
 	From  string         // as it was written; names the rule in messages
 	Cover []netip.Prefix // the addresses that the rule covers
 	May   May
+	Join  Join
 }
 
 // covers reports whether the rule decides about addr, which must be unmapped.

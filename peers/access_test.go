@@ -115,6 +115,38 @@ func TestParseMayRefusesOtherWords(t *testing.T) {
 	}
 }
 
+func TestParseJoinKnowsItsWords(t *testing.T) {
+	for word, want := range map[string]peers.Join{"open": peers.JoinOpen, "cookie": peers.JoinCookie, "secret": peers.JoinSecret} {
+		if got, err := peers.ParseJoin(word); got != want || err != nil {
+			t.Errorf("ParseJoin(%q): want %v, got %v and %v", word, want, got, err)
+		}
+		if got := want.String(); got != word {
+			t.Errorf("String: want %q, got %q", word, got)
+		}
+		if !slices.Contains(peers.JoinWords, word) {
+			t.Errorf("want JoinWords to have %q, got %q", word, peers.JoinWords)
+		}
+	}
+	if want, got := 3, len(peers.JoinWords); got != want {
+		t.Errorf("want %d words, got %d", want, got)
+	}
+	if want, got := "Join(3)", peers.Join(3).String(); got != want {
+		t.Errorf("want %q, got %q", want, got)
+	}
+	if want, got := peers.JoinOpen, (peers.Rule{}).Join; got != want {
+		t.Errorf("want a rule that says nothing of joining to be %v, got %v", want, got)
+	}
+}
+
+func TestParseJoinRefusesOtherWords(t *testing.T) {
+	for _, word := range []string{"", "Open", "cookie ", "secrets", "Join(3)", "\x00"} {
+		want := fmt.Sprintf("unknown word %q: want one of open, cookie, secret", word)
+		if join, err := peers.ParseJoin(word); err == nil || err.Error() != want || join != peers.JoinOpen {
+			t.Errorf("ParseJoin(%q): want open and %q, got %v and %v", word, want, join, err)
+		}
+	}
+}
+
 func TestParseFromKnowsGroupsAddressesAndPrefixes(t *testing.T) {
 	for from, want := range map[string]string{
 		"any":              "0.0.0.0/0 ::/0",

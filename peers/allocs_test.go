@@ -23,6 +23,19 @@ func TestEveryDatagramButTheFirstCostsNoAllocation(t *testing.T) {
 	}, start)
 	local.SetStatic(addrs("192.0.2.1:1"), start)
 
+	asking := peers.New(peers.Options{
+		Expiry: time.Minute,
+		Access: []peers.Rule{joinRule("192.0.2.0/24", peers.JoinCookie), joinRule("2001:db8::/32", peers.JoinSecret)},
+	}, start)
+	hasty := peers.New(peers.Options{Expiry: time.Minute, Access: anyBoth, JoinsPerSecond: 1}, start)
+	hastyAddress := peers.New(peers.Options{Expiry: time.Minute, Access: anyBoth, JoinsPerSecondPerAddress: 1}, start)
+	for _, from := range []string{"192.0.2.1:1", "192.0.2.1:2"} {
+		hasty.Heard(addr(from), at(0))
+		hastyAddress.Heard(addr(from), at(0))
+		hasty.Heard(addr(from), at(1)) // the rate is used up for a second
+		hastyAddress.Heard(addr(from), at(1))
+	}
+
 	for _, test := range []struct {
 		name  string
 		table *peers.Table
@@ -38,6 +51,11 @@ func TestEveryDatagramButTheFirstCostsNoAllocation(t *testing.T) {
 		{"refused by rule, IPv6 with zone", local, "[fe80::1%eth0]:1", peers.RefusedByRule},
 		{"table full", full, "192.0.2.9:1", peers.TableFull},
 		{"address full", crowded, "[2001:db8::2]:1", peers.AddressFull},
+		{"needs a cookie", asking, "192.0.2.1:1", peers.NeedsCookie},
+		{"needs the secret", asking, "[2001:db8::1]:1", peers.NeedsSecret},
+		{"all join too fast", hasty, "192.0.2.9:1", peers.JoinsTooFast},
+		{"its address joins too fast", hastyAddress, "192.0.2.1:9", peers.JoinsTooFast},
+		{"never a peer, echo", local, "192.0.2.2:7", peers.NeverAPeer},
 		{"never a peer, port 0", local, "192.0.2.2:0", peers.NeverAPeer},
 		{"never a peer, IPv6 with zone", local, "[ff02::1%eth0]:1", peers.NeverAPeer},
 		{"never a peer, the relay itself", local, ownAddr.String(), peers.NeverAPeer},

@@ -36,7 +36,7 @@ func beside(t *testing.T, main func(turns *atomic.Int64), work ...func()) {
 	all.Wait()
 }
 
-// The datapath hears senders while others expire, reload and look.
+// The datapath hears senders while others expire, reload, forget and look.
 func TestTableHoldsTogetherUnderConcurrentUse(t *testing.T) {
 	const (
 		senders   = 3000
@@ -52,7 +52,7 @@ func TestTableHoldsTogetherUnderConcurrentUse(t *testing.T) {
 			Expiry:        time.Second,
 			Max:           max,
 			MaxPerAddress: 3,
-			Access:        []peers.Rule{rule("10.0.0.0/24", peers.MayReceive), rule("10.0.1.0/24", peers.MaySend), rule("any", peers.MayBoth)},
+			Access:        []peers.Rule{rule("10.0.0.0/24", peers.MayReceive), rule("10.0.1.0/24", peers.MaySend), joinRule("10.0.2.0/24", peers.JoinCookie), rule("any", peers.MayBoth)},
 		}, start)
 	)
 	table.SetStatic(static, start)
@@ -64,13 +64,17 @@ func TestTableHoldsTogetherUnderConcurrentUse(t *testing.T) {
 			if rand.IntN(2) == 0 { // several peers at one address
 				from = netip.AddrPortFrom(nth(rand.IntN(20)).Addr(), uint16(rand.IntN(9)))
 			}
-			p, verdict := table.Heard(from, now())
+			do := table.Heard
+			if rand.IntN(4) == 0 {
+				do = table.Admit
+			}
+			p, verdict := do(from, now())
 			verdicts[verdict]++
 			switch {
 			case verdict.Refused() != (p == nil), p != nil && p.Addr() != from:
-				t.Errorf("Heard(%v): want its peer unless refused, got %v and %q", from, p, verdict)
+				t.Errorf("Heard or Admit(%v): want its peer unless refused, got %v and %q", from, p, verdict)
 			case slices.Contains(static, from) && verdict != peers.Known:
-				t.Errorf("Heard(%v), a static peer: want %q, got %q", from, peers.Known, verdict)
+				t.Errorf("Heard or Admit(%v), a static peer: want %q, got %q", from, peers.Known, verdict)
 			}
 			clock.Add(int64(time.Millisecond))
 			if heard%64 == 0 { // like the datapath, which has one processor for all on small machines
@@ -92,6 +96,13 @@ func TestTableHoldsTogetherUnderConcurrentUse(t *testing.T) {
 			list = append(list, nth(rand.IntN(senders)))
 		}
 		table.SetStatic(list, now())
+	}
+	forget := func() {
+		list := table.Peers()
+		p := list[rand.IntN(len(list))]
+		if gone := table.Forget(p); gone && slices.Contains(static, p.Addr()) {
+			t.Errorf("Forget(%v), a static peer: want false, got true", p.Addr())
+		}
 	}
 	look := func() {
 		for _, list := range [][]*peers.Peer{table.Receivers(), table.Peers()} {
@@ -119,7 +130,7 @@ func TestTableHoldsTogetherUnderConcurrentUse(t *testing.T) {
 			t.Errorf("Counts: want 0 to %d learned and at least %d static, got %d and %d", max, len(static), learned, still)
 		}
 	}
-	beside(t, hear, expire, reload, look, look)
+	beside(t, hear, expire, reload, forget, look, look)
 	wantConsistent(t, table)
 }
 

@@ -2,9 +2,29 @@ package peers
 
 import (
 	"fmt"
+	"hash/maphash"
 	"maps"
+	"net/netip"
 	"slices"
 )
+
+// JoinRateTellsApart reports whether no two of addrs share a bucket of the
+// join rate per address, so that what becomes of one says nothing of another.
+func (t *Table) JoinRateTellsApart(addrs ...netip.Addr) bool {
+	if t.addressJoins == nil {
+		return true
+	}
+	owner := map[uint64]addressKey{}
+	for _, addr := range addrs {
+		key := keyOf(addr)
+		bucket := maphash.Bytes(t.addressJoins.seed, key[:]) % addressBuckets
+		if other, taken := owner[bucket]; taken && other != key {
+			return false
+		}
+		owner[bucket] = key
+	}
+	return true
+}
 
 // Disagreement returns where the parts of the table contradict each other, or
 // nil. Nothing may change the table meanwhile.

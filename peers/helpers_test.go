@@ -34,6 +34,13 @@ func rule(from string, may peers.May) peers.Rule {
 	return peers.Rule{From: from, Cover: cover, May: may}
 }
 
+// joinRule returns a rule for peers that do both and join that way.
+func joinRule(from string, join peers.Join) peers.Rule {
+	r := rule(from, peers.MayBoth)
+	r.Join = join
+	return r
+}
+
 var anyBoth = []peers.Rule{rule("any", peers.MayBoth)}
 
 // openTable lets everyone in, within the limits given.
@@ -62,15 +69,26 @@ func nths(from, to int) []netip.AddrPort {
 // wantHeard lets the table hear from and returns the peer.
 func wantHeard(t testing.TB, table *peers.Table, from string, now time.Time, want peers.Verdict) *peers.Peer {
 	t.Helper()
-	p, got := table.Heard(addr(from), now)
+	return wantVerdict(t, "Heard", table.Heard, from, now, want)
+}
+
+// wantAdmitted lets the table admit from and returns the peer.
+func wantAdmitted(t testing.TB, table *peers.Table, from string, now time.Time, want peers.Verdict) *peers.Peer {
+	t.Helper()
+	return wantVerdict(t, "Admit", table.Admit, from, now, want)
+}
+
+func wantVerdict(t testing.TB, what string, do func(netip.AddrPort, time.Time) (*peers.Peer, peers.Verdict), from string, now time.Time, want peers.Verdict) *peers.Peer {
+	t.Helper()
+	p, got := do(addr(from), now)
 	if got != want {
-		t.Fatalf("Heard(%s): want %q, got %q", from, want, got)
+		t.Fatalf("%s(%s): want %q, got %q", what, from, want, got)
 	}
 	if got.Refused() != (p == nil) {
-		t.Fatalf("Heard(%s): want a peer unless refused, got %v and %q", from, p, got)
+		t.Fatalf("%s(%s): want a peer unless refused, got %v and %q", what, from, p, got)
 	}
 	if p != nil && p.Addr() != addr(from) {
-		t.Fatalf("Heard(%s): want the peer of that address, got %v", from, p.Addr())
+		t.Fatalf("%s(%s): want the peer of that address, got %v", what, from, p.Addr())
 	}
 	return p
 }

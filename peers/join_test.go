@@ -66,6 +66,32 @@ func TestAddressesThatAreNobodysNeverJoin(t *testing.T) {
 	}
 }
 
+// Who answers whatever comes would answer what the relay sends, for ever, once
+// somebody had forged a datagram from there.
+func TestServicesThatAnswerAnythingNeverJoinButMayBeStatic(t *testing.T) {
+	for _, port := range []string{"7", "13", "17", "19"} {
+		for _, from := range []string{"192.0.2.1:" + port, "[2001:db8::1]:" + port} {
+			table := openTable(0, 0)
+			wantHeard(t, table, from, at(0), peers.NeverAPeer)
+			wantAdmitted(t, table, from, at(0), peers.NeverAPeer)
+			wantCounts(t, table, 0, 0)
+			added, _ := table.SetStatic(addrs(from), at(0))
+			wantPeers(t, "added by SetStatic", added, from)
+			wantHeard(t, table, from, at(time.Second), peers.Known)
+			wantAdmitted(t, table, from, at(2*time.Second), peers.Known)
+			wantLastHeard(t, table, added[0], at(2*time.Second))
+			_, removed := table.SetStatic(nil, at(3*time.Second))
+			wantPeers(t, "removed by SetStatic", removed, from)
+			wantCounts(t, table, 0, 0)
+			wantHeard(t, table, from, at(4*time.Second), peers.NeverAPeer)
+		}
+	}
+	table := openTable(0, 0)
+	for _, near := range []string{"192.0.2.1:6", "192.0.2.1:8", "192.0.2.1:12", "192.0.2.1:14", "192.0.2.1:16", "192.0.2.1:18", "192.0.2.1:20", "192.0.2.1:1799"} {
+		wantHeard(t, table, near, at(0), peers.Joined)
+	}
+}
+
 func TestRelayItselfNeverJoins(t *testing.T) {
 	own := addr("192.0.2.9:9000")
 	table := peers.New(peers.Options{
@@ -105,6 +131,10 @@ func TestOwnIsAskedOnlyAboutStrangers(t *testing.T) {
 	wantAsked("one static peer was added", 2)
 	wantHeard(t, table, "192.0.2.1:0", at(0), peers.NeverAPeer)
 	wantAsked("port 0 was heard", 2)
+	wantAdmitted(t, table, "192.0.2.1:1", at(0), peers.Known)
+	wantAsked("a peer was admitted", 2)
+	wantAdmitted(t, table, "192.0.2.3:1", at(0), peers.Joined)
+	wantAsked("a stranger was admitted", 3)
 }
 
 func TestMaxBoundsLearnedPeers(t *testing.T) {
@@ -181,7 +211,9 @@ func TestNumbersAscendAndAreNeverGivenTwice(t *testing.T) {
 
 func TestVerdictsSayWhatTheyMean(t *testing.T) {
 	want := map[peers.Verdict]string{
-		peers.Known: "known", peers.Joined: "joined", peers.RefusedByRule: "refused by rule", peers.TableFull: "table full",
+		peers.Known: "known", peers.Joined: "joined",
+		peers.NeedsCookie: "needs a cookie", peers.NeedsSecret: "needs a cookie and the secret", peers.JoinsTooFast: "joins too fast",
+		peers.RefusedByRule: "refused by rule", peers.TableFull: "table full",
 		peers.AddressFull: "too many peers at its address", peers.NeverAPeer: "never a peer",
 	}
 	for verdict, words := range want {

@@ -34,6 +34,11 @@ var places = []place{
 	{addr("[fe80::1%eth1]:1"), "fe80::1", "any link-local fe80::1"},
 	{addr("[fe80::2%eth0]:1"), "fe80::2", "any link-local"},
 
+	{answering[0], "192.0.2.1", "any 192.0.2.0/24 192.0.2.1"},
+	{answering[1], "192.0.2.2", "any 192.0.2.0/24"},
+	{answering[2], "2001:db8:0:0", "any 2001:db8::/32 2001:db8::/64"},
+	{answering[3], "10.0.0.1", "any private"},
+
 	{addr: ownAddr, from: "any 192.0.2.0/24"},
 	{addr: addr("192.0.2.1:0"), from: "any 192.0.2.0/24 192.0.2.1"},
 	{addr: addr("239.0.0.1:1"), from: "any"},
@@ -41,6 +46,10 @@ var places = []place{
 	{addr: addr("[ff02::1%eth0]:1"), from: "any"},
 	{addr: addr("[::%eth0]:1"), from: "any"},
 }
+
+// answering are the places of services that answer anything: they may be
+// static and are never learned.
+var answering = addrs("192.0.2.1:7", "192.0.2.2:13", "[2001:db8::1]:17", "10.0.0.1:19")
 
 var ownAddr = addr("192.0.2.9:9000")
 
@@ -61,6 +70,45 @@ type model struct {
 	access             []peers.Rule
 	peers              map[netip.AddrPort]*modelPeer
 	joins              int
+
+	rate      *modelBucket // nil: no limit
+	siteRate  int          // 0: no limit
+	siteRates map[string]*modelBucket
+}
+
+// A modelBucket counts what may still pass, as one would with a pencil: it
+// holds at most what may pass in a second, and is refilled bit by bit.
+type modelBucket struct {
+	perSecond int
+	left      int // billionths of what Take counts in; below 0: to be paid for
+	filled    time.Time
+}
+
+func newModelBucket(perSecond int) *modelBucket {
+	return &modelBucket{perSecond, perSecond * 1e9, start}
+}
+
+func (b *modelBucket) take(n int, now time.Time) bool {
+	b.left = min(b.perSecond*1e9, b.left+b.perSecond*int(now.Sub(b.filled)))
+	b.filled = now
+	if b.left <= 0 {
+		return false
+	}
+	b.left -= n * 1e9
+	return true
+}
+
+// mayJoinNow asks the rate of the site first, and that of all only then.
+func (m *model) mayJoinNow(site string, now time.Time) bool {
+	if m.siteRate != 0 {
+		if m.siteRates[site] == nil {
+			m.siteRates[site] = newModelBucket(m.siteRate)
+		}
+		if !m.siteRates[site].take(1, now) {
+			return false
+		}
+	}
+	return m.rate == nil || m.rate.take(1, now)
 }
 
 type modelPeer struct {
@@ -92,7 +140,7 @@ func (m *model) add(addr netip.AddrPort, may peers.May, static bool, now, heard 
 	m.peers[addr] = &modelPeer{place: placeOf(addr), order: m.joins, may: may, static: static, joined: now, heard: heard}
 }
 
-func (m *model) hear(addr netip.AddrPort, now time.Time) peers.Verdict {
+func (m *model) hear(addr netip.AddrPort, proved bool, now time.Time) peers.Verdict {
 	if p := m.peers[addr]; p != nil {
 		p.heard = now
 		return peers.Known
@@ -101,13 +149,32 @@ func (m *model) hear(addr netip.AddrPort, now time.Time) peers.Verdict {
 		return peers.NeverAPeer
 	}
 	may, verdict := m.judge(placeOf(addr))
-	if verdict == peers.Joined {
-		m.add(addr, may, false, now, now)
+	if proved && (verdict == peers.NeedsCookie || verdict == peers.NeedsSecret) {
+		verdict = peers.Joined
 	}
-	return verdict
+	if verdict != peers.Joined {
+		return verdict
+	}
+	if !m.mayJoinNow(placeOf(addr).site, now) {
+		return peers.JoinsTooFast
+	}
+	m.add(addr, may, false, now, now)
+	return peers.Joined
+}
+
+// forget is for a peer that may have left, and others may have come since.
+func (m *model) forget(addr netip.AddrPort, p *peers.Peer) bool {
+	if known := m.peers[addr]; known == nil || known.static || known.present != p {
+		return false
+	}
+	delete(m.peers, addr)
+	return true
 }
 
 func (m *model) judge(pl place) (peers.May, peers.Verdict) {
+	if slices.Contains(answering, pl.addr) {
+		return peers.MayNothing, peers.NeverAPeer
+	}
 	decides := slices.IndexFunc(m.access, func(r peers.Rule) bool { return pl.covered(r.From) })
 	if decides < 0 || m.access[decides].May == peers.MayNothing {
 		return peers.MayNothing, peers.RefusedByRule
@@ -117,6 +184,12 @@ func (m *model) judge(pl place) (peers.May, peers.Verdict) {
 	}
 	if m.maxPerAddress != 0 && m.learned(pl.site) >= m.maxPerAddress {
 		return peers.MayNothing, peers.AddressFull
+	}
+	switch m.access[decides].Join {
+	case peers.JoinCookie:
+		return m.access[decides].May, peers.NeedsCookie
+	case peers.JoinSecret:
+		return m.access[decides].May, peers.NeedsSecret
 	}
 	return m.access[decides].May, peers.Joined
 }

@@ -30,7 +30,27 @@ type Peer struct {
 type Path struct {
 	Source     atomic.Pointer[Source] // the local address that the peer knows us by; nil: the kernel chooses
 	TrainLimit atomic.Uint32          // datagrams of this many bytes or more leave on their own; 0: no limit was met
+
+	Datagrams, Bytes Bucket // what the peer has sent lately
+
+	// Nothing is sent to the peer until this time, as the datapath counts it,
+	// in nanoseconds; 0: it is sent to.
+	HoldUntil atomic.Int64
+
+	Failures Failures
 }
+
+// Failures are what the network has answered to datagrams for a peer. They
+// belong to the goroutine that receives.
+type Failures struct {
+	Unreachable int   // quarantines in a row
+	Refused     int   // answers in a row that nothing listens there
+	Since       int64 // the time of the first of Refused, or of the last quarantine's end
+}
+
+// Failing reports whether there are failures. It is for the goroutine that
+// receives.
+func (p *Path) Failing() bool { return p.Failures != Failures{} }
 
 // A Source is a local address and how the datapath names it to the kernel.
 type Source struct {

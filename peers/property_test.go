@@ -20,6 +20,7 @@ type machine struct {
 	asked     []netip.AddrPort // what Own was asked about
 	highest   uint64           // number given so far
 	snapshots []snapshot
+	met       []*peers.Peer // each peer that Heard or Admit returned, also those that are gone
 	verdicts  map[peers.Verdict]int
 }
 
@@ -36,6 +37,7 @@ func TestTableDoesWhatTheModelDoes(t *testing.T) {
 				"hear":      m.hear,
 				"expire":    m.expire,
 				"setStatic": m.setStatic,
+				"forget":    m.forget,
 				"pass":      m.pass,
 			})
 		})
@@ -54,16 +56,27 @@ func newMachine(t *rapid.T, verdicts map[peers.Verdict]int) *machine {
 		max:           rapid.IntRange(0, 8).Draw(t, "max"),
 		maxPerAddress: rapid.IntRange(0, 3).Draw(t, "maxPerAddress"),
 		peers:         map[netip.AddrPort]*modelPeer{},
+		siteRates:     map[string]*modelBucket{},
 	}}
+	// Rates that divide a second into whole nanoseconds, so that the model
+	// agrees to the nanosecond; TestBucket… are about others.
+	rates := rapid.SampledFrom([]int{0, 0, 1, 2, 5})
+	rate := rates.Draw(t, "joins per second")
+	if rate != 0 {
+		m.model.rate = newModelBucket(rate)
+	}
+	m.model.siteRate = rates.Draw(t, "joins per second per address")
 	for range rapid.IntRange(0, 4).Draw(t, "rules") {
 		from := rapid.SampledFrom(ruleWords).Draw(t, "from")
 		may := peers.May(rapid.IntRange(int(peers.MayNothing), int(peers.MayBoth)).Draw(t, "may"))
-		m.model.access = append(m.model.access, rule(from, may))
+		r := rule(from, may)
+		r.Join = rapid.SampledFrom([]peers.Join{peers.JoinOpen, peers.JoinOpen, peers.JoinCookie, peers.JoinSecret}).Draw(t, "join")
+		m.model.access = append(m.model.access, r)
 	}
 	if rapid.Bool().Draw(t, "open") { // or most senders would be refused
 		m.model.access = append(m.model.access, anyBoth...)
 	}
-	m.table = peers.New(peers.Options{
+	options := peers.Options{
 		Expiry:        m.model.expiry,
 		Max:           m.model.max,
 		MaxPerAddress: m.model.maxPerAddress,
@@ -72,23 +85,45 @@ func newMachine(t *rapid.T, verdicts map[peers.Verdict]int) *machine {
 			m.asked = append(m.asked, addr)
 			return addr == ownAddr
 		},
-	}, start)
+		JoinsPerSecond:           rate,
+		JoinsPerSecondPerAddress: m.model.siteRate,
+	}
+	for m.table == nil || !m.table.JoinRateTellsApart(sites...) { // one in 200 does not
+		m.table = peers.New(options, start)
+	}
 	return m
 }
 
 var drawPlace = rapid.Map(rapid.SampledFrom(places), func(pl place) netip.AddrPort { return pl.addr })
 
+// sites are the addresses of the places that may join.
+var sites = func() (list []netip.Addr) {
+	for _, pl := range places {
+		if pl.site != "" {
+			list = append(list, pl.addr.Addr())
+		}
+	}
+	return list
+}()
+
 func (m *machine) hear(t *rapid.T) {
 	for _, addr := range rapid.SliceOfN(drawPlace, 1, 6).Draw(t, "from") {
 		m.asked = nil
-		p, got := m.table.Heard(addr, m.now)
+		what, do, proved := "Heard", m.table.Heard, rapid.IntRange(0, 3).Draw(t, "proved") == 0
+		if proved {
+			what, do = "Admit", m.table.Admit
+		}
+		p, got := do(addr, m.now)
 		m.checkAsked(t)
-		want := m.model.hear(addr, m.now)
+		want := m.model.hear(addr, proved, m.now)
 		if got != want {
-			t.Fatalf("Heard(%v): want %q, got %q", addr, want, got)
+			t.Fatalf("%s(%v): want %q, got %q", what, addr, want, got)
 		}
 		if p != m.table.Lookup(addr) {
-			t.Fatalf("Heard(%v): want the peer that Lookup finds, %p, got %p", addr, m.table.Lookup(addr), p)
+			t.Fatalf("%s(%v): want the peer that Lookup finds, %p, got %p", what, addr, m.table.Lookup(addr), p)
+		}
+		if p != nil && !slices.Contains(m.met, p) {
+			m.met = append(m.met, p)
 		}
 		m.verdicts[got]++
 	}
@@ -112,9 +147,19 @@ func (m *machine) setStatic(t *rapid.T) {
 	wantAddrs(t, "removed by SetStatic", wantRemoved, removed)
 }
 
+func (m *machine) forget(t *rapid.T) {
+	if len(m.met) == 0 {
+		t.Skip("nobody was ever met")
+	}
+	p := rapid.SampledFrom(m.met).Draw(t, "met")
+	if want, got := m.model.forget(p.Addr(), p), m.table.Forget(p); got != want {
+		t.Fatalf("Forget(%v number %d): want %v, got %v", p.Addr(), p.Number(), want, got)
+	}
+}
+
 func (m *machine) pass(t *rapid.T) {
 	m.now = m.now.Add(rapid.SampledFrom([]time.Duration{
-		0, 1, time.Second, 5 * time.Second, 10*time.Second - 1, 10 * time.Second,
+		0, 1, 200 * time.Millisecond, 500 * time.Millisecond, time.Second - 1, time.Second, 5 * time.Second, 10*time.Second - 1, 10 * time.Second,
 	}).Draw(t, "time"))
 }
 

@@ -15,6 +15,9 @@ type Options struct {
 	MaxPerAddress int           // learned peers per IPv4 address or IPv6 /64; 0: no limit
 	Access        []Rule        // the first that covers an address decides; none: refused
 
+	JoinsPerSecond           int // learned peers that join in a second; 0: no limit
+	JoinsPerSecondPerAddress int // the same, per IPv4 address or IPv6 /64; 0: no limit
+
 	// Own reports whether an address is one of the relay itself, which never
 	// becomes a peer. It is asked about addresses that are not in the table,
 	// and by Expire about learned peers, for a host may get an address that a
@@ -28,10 +31,13 @@ type Verdict uint8
 const (
 	Known         Verdict = iota // it was a peer already
 	Joined                       // it is a peer from now on
+	NeedsCookie                  // it may join with a cookie, see [Table.Admit]
+	NeedsSecret                  // it may join with a cookie and the secret
 	RefusedByRule                // no access rule lets it in
 	TableFull                    // Options.Max is reached
 	AddressFull                  // Options.MaxPerAddress is reached
-	NeverAPeer                   // the address can not be a peer: multicast, broadcast, unspecified, port 0, the relay itself
+	JoinsTooFast                 // Options.JoinsPerSecond or JoinsPerSecondPerAddress is reached
+	NeverAPeer                   // the address can not be a peer: multicast, broadcast, unspecified, port 0, a service that answers anything, the relay itself
 )
 
 // Refused reports whether the sender is no peer.
@@ -39,7 +45,8 @@ func (v Verdict) Refused() bool { return v > Joined }
 
 // String returns the verdict in a few words.
 func (v Verdict) String() string {
-	return [...]string{"known", "joined", "refused by rule", "table full", "too many peers at its address", "never a peer"}[v]
+	return [...]string{"known", "joined", "needs a cookie", "needs a cookie and the secret", "refused by rule", "table full",
+		"too many peers at its address", "joins too fast", "never a peer"}[v]
 }
 
 // A Table holds the peers of one relay.
@@ -49,6 +56,8 @@ type Table struct {
 	epoch   time.Time // times are kept as distances from here, so that steps of the wall clock do no harm
 	index   *index    // look-ups need no lock
 
+	addressJoins *AddressRate // nil: no limit
+
 	// Guarded by mu; what is published is never changed again but by appending
 	// beyond its end.
 	mu         sync.Mutex
@@ -57,6 +66,7 @@ type Table struct {
 	lastNumber uint64
 	learned    int
 	perAddress map[addressKey]int
+	joins      Bucket
 }
 
 // New returns an empty table. Times given to its methods must not lie before
@@ -64,6 +74,9 @@ type Table struct {
 func New(options Options, now time.Time) *Table {
 	options.Access = slices.Clone(options.Access)
 	t := &Table{options: options, epoch: now, index: newIndex(), perAddress: make(map[addressKey]int)}
+	if options.JoinsPerSecondPerAddress > 0 {
+		t.addressJoins = NewAddressRate(options.JoinsPerSecondPerAddress)
+	}
 	t.all.publish(nil)
 	t.receivers.publish(nil)
 	return t
@@ -74,12 +87,21 @@ func New(options Options, now time.Time) *Table {
 // join. The peer is nil if the sender was refused. A known peer costs no lock
 // and no allocation.
 func (t *Table) Heard(addr netip.AddrPort, now time.Time) (*Peer, Verdict) {
+	return t.hear(addr, now, false)
+}
+
+// Admit is Heard for a sender that has given the proof that its rule asks for.
+func (t *Table) Admit(addr netip.AddrPort, now time.Time) (*Peer, Verdict) {
+	return t.hear(addr, now, true)
+}
+
+func (t *Table) hear(addr netip.AddrPort, now time.Time, proved bool) (*Peer, Verdict) {
 	at := int64(now.Sub(t.epoch))
 	if p := t.index.find(addr); p != nil {
 		p.refresh(at)
 		return p, Known
 	}
-	return t.admit(addr, at)
+	return t.admit(addr, at, proved)
 }
 
 // Lookup returns the peer at addr, or nil. It refreshes nothing.
@@ -157,8 +179,16 @@ func (t *Table) SetStatic(addrs []netip.AddrPort, now time.Time) (added, removed
 	return added, removed
 }
 
+// Forget takes a learned peer out of the table before its time, and reports
+// whether it was there.
+func (t *Table) Forget(p *Peer) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.remove(func(other *Peer) bool { return other == p && !p.Static() })) > 0
+}
+
 // admit decides about a sender that the look-up did not find.
-func (t *Table) admit(addr netip.AddrPort, at int64) (*Peer, Verdict) {
+func (t *Table) admit(addr netip.AddrPort, at int64, proved bool) (*Peer, Verdict) {
 	if t.neverAPeer(addr) {
 		return nil, NeverAPeer
 	}
@@ -169,35 +199,57 @@ func (t *Table) admit(addr netip.AddrPort, at int64) (*Peer, Verdict) {
 		return p, Known
 	}
 	may, verdict := t.judge(addr)
+	if proved && (verdict == NeedsCookie || verdict == NeedsSecret) {
+		verdict = Joined
+	}
 	if verdict.Refused() {
 		return nil, verdict
+	}
+	// The address is asked first: one that joins too fast takes nothing from
+	// the others.
+	if t.addressJoins != nil && !t.addressJoins.Take(addr.Addr(), at) ||
+		t.options.JoinsPerSecond > 0 && !t.joins.Take(t.options.JoinsPerSecond, 1, at) {
+		return nil, JoinsTooFast
 	}
 	return t.insert(addr, may, false, at), Joined
 }
 
 // judge says whether addr may become a learned peer, and what it then may do.
 func (t *Table) judge(addr netip.AddrPort) (May, Verdict) {
-	may := t.ruleFor(addr.Addr())
+	rule := t.ruleFor(addr.Addr())
 	switch {
-	case may == MayNothing:
-		return may, RefusedByRule
+	case answersAnything(addr.Port()):
+		return MayNothing, NeverAPeer
+	case rule == nil || rule.May == MayNothing:
+		return MayNothing, RefusedByRule
 	case t.options.Max > 0 && t.learned >= t.options.Max:
-		return may, TableFull
+		return rule.May, TableFull
 	case t.options.MaxPerAddress > 0 && t.perAddress[keyOf(addr.Addr())] >= t.options.MaxPerAddress:
-		return may, AddressFull
+		return rule.May, AddressFull
+	case rule.Join == JoinCookie:
+		return rule.May, NeedsCookie
+	case rule.Join == JoinSecret:
+		return rule.May, NeedsSecret
 	}
-	return may, Joined
+	return rule.May, Joined
 }
 
-// ruleFor returns what the first rule that covers addr lets it do.
-func (t *Table) ruleFor(addr netip.Addr) May {
+// ruleFor returns the first rule that covers addr, or nil.
+func (t *Table) ruleFor(addr netip.Addr) *Rule {
 	addr = addr.WithZone("") // a prefix contains no address with a zone
 	for i := range t.options.Access {
 		if rule := &t.options.Access[i]; rule.covers(addr) {
-			return rule.May
+			return rule
 		}
 	}
-	return MayNothing
+	return nil
+}
+
+// answersAnything reports whether a well-known service at port answers
+// whatever it gets, so that a datagram that says it comes from there begins a
+// loop: echo (RFC 862), daytime (867), quote of the day (865), chargen (864).
+func answersAnything(port uint16) bool {
+	return port == 7 || port == 13 || port == 17 || port == 19
 }
 
 func (t *Table) neverAPeer(addr netip.AddrPort) bool {
