@@ -1,0 +1,6 @@
+//go:build race
+
+package storm
+
+// raceEnabled: everything is some ten times slower and allocates more.
+const raceEnabled = true
