@@ -9,10 +9,11 @@ import (
 	"os/exec"
 	"regexp"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/net/ipv4"
 )
 
 // TestMemoryStaysSmall runs the program with 100 and with 100,000 learned
@@ -46,11 +47,13 @@ type running struct {
 	process *exec.Cmd
 	log     *bufio.Reader
 	addr    *net.UDPAddr
+	peers   []*ipv4.PacketConn // by port
 }
 
 func startRelay(t *testing.T, program string, flags ...string) *running {
 	r := &running{process: exec.Command(program, append([]string{"serve", "--listen", "127.0.0.1:0"}, flags...)...)}
-	r.process.Env = append(os.Environ(), "UDPRELAY_PEERS_MAX_PER_ADDRESS=0") // all peers are on this host
+	r.process.Env = append(os.Environ(), "UDPRELAY_PEERS_MAX_PER_ADDRESS=0", // all peers are on this host
+		"UDPRELAY_PEERS_JOINS_PER_SECOND=0", "UDPRELAY_PEERS_JOINS_PER_SECOND_PER_ADDRESS=0")
 	pipe, err := r.process.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -84,19 +87,37 @@ func (r *running) await(t *testing.T, pattern string) []string {
 	}
 }
 
-// join makes so many peers known, 250 at each of the addresses 127.1.0.1 and up:
-// each sends a keep-alive and is gone.
-func (r *running) join(t *testing.T, count int) {
-	for i := range count {
-		from := &net.UDPAddr{IP: net.IPv4(127, 1, byte(i/250>>8), byte(i/250)), Port: 20000 + i%250}
-		conn, err := net.DialUDP("udp4", from, r.addr)
+// portsEach is how many peers are at each of the addresses 127.1.0.0 and up.
+const portsEach = 250
+
+// peerAddr is the address of peer i.
+func peerAddr(i int) net.IP { return net.IPv4(127, 1, byte(i/portsEach>>8), byte(i/portsEach)) }
+
+// open opens the sockets of the peers, one for each port and all addresses: the
+// relay would forget those that are closed. What comes is never read.
+func (r *running) open(t *testing.T) {
+	for port := range portsEach {
+		conn, err := net.ListenUDP("udp4", &net.UDPAddr{Port: 20000 + port})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := conn.Write(nil); err != nil {
-			t.Fatal(err)
-		}
-		conn.Close()
+		t.Cleanup(func() { conn.Close() })
+		r.peers = append(r.peers, ipv4.NewPacketConn(conn))
+	}
+}
+
+// write sends a datagram from peer i.
+func (r *running) write(t *testing.T, i int, payload []byte) {
+	if _, err := r.peers[i%portsEach].WriteTo(payload, &ipv4.ControlMessage{Src: peerAddr(i)}, r.addr); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// join makes so many peers known: each sends a keep-alive.
+func (r *running) join(t *testing.T, count int) {
+	r.open(t)
+	for i := range count {
+		r.write(t, i, nil)
 		if i%1000 == 999 {
 			r.awaitDrained(t)
 		}
@@ -107,15 +128,8 @@ func (r *running) join(t *testing.T, count int) {
 // say sends datagrams of 1,000 bytes from one of the peers, so that buffers
 // are in use.
 func (r *running) say(t *testing.T, count int) {
-	conn, err := net.DialUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 1, 0, 0), Port: 20000}, r.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
 	for i := range count {
-		if _, err := conn.Write(make([]byte, 1000)); err != nil && !strings.Contains(err.Error(), "refused") {
-			t.Fatal(err)
-		}
+		r.write(t, 0, make([]byte, 1000))
 		if i%10 == 9 || i == count-1 {
 			r.awaitDrained(t)
 		}

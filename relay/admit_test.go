@@ -150,9 +150,9 @@ func TestOriginThatJoinsAgainWithinABatchGetsNoEcho(t *testing.T) {
 		r.table.Heard(first, now)
 		r.admit(b, now, new(tally))
 		p := r.table.Lookup(first)
-		walk := speakerWalk{b.speakers}
+		walk := walk{b.speakers}
 		for _, receiver := range r.table.Receivers() {
-			spoke := walk.spoke(receiver)
+			spoke := walk.meets(receiver)
 			for i, d := range b.datagrams {
 				if receiver == p && d.From == first && (!spoke || b.origins[i] != p) {
 					t.Errorf("last is a keep-alive: %t: want datagram %d not sent to its origin %v; it is", lastIsKeepAlive, i, first)

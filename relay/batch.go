@@ -30,8 +30,10 @@ type batch struct {
 	datagrams []Datagram      // what is to be relayed, in order
 	origins   []*peers.Peer   // for each datagram, who it came from; nil: a link
 	sources   []*peers.Source // for each datagram, the local address it was sent to
+	at        int64           // when it came, in nanoseconds since the relay was made
 
 	speakers []*peers.Peer // the origins, each once, in ascending order of number
+	held     []*peers.Peer // to whom nothing is to be sent, in the same order; nearly always nobody
 }
 
 func newBatch() *batch {
@@ -94,14 +96,14 @@ func (b *batch) bytes() (total int) {
 	return total
 }
 
-// A speakerWalk goes through receivers and says of each whether it has
-// spoken in the batch. Both lists ascend, so that one comparison a receiver
-// does.
-type speakerWalk struct{ left []*peers.Peer }
+// A walk goes through receivers and says of each whether it is in a list, such
+// as of those who have spoken in the batch. Both ascend, so that one comparison
+// a receiver does.
+type walk struct{ left []*peers.Peer }
 
-// spoke reports whether p, whose number is higher than that of the call
-// before, is an origin in the batch.
-func (w *speakerWalk) spoke(p *peers.Peer) bool {
+// meets reports whether p, whose number is higher than that of the call
+// before, is in the list.
+func (w *walk) meets(p *peers.Peer) bool {
 	for len(w.left) > 0 && w.left[0].Number() < p.Number() {
 		w.left = w.left[1:]
 	}

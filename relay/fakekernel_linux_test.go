@@ -52,6 +52,7 @@ func newFakeSender(t rapid.TB, v6 bool) (*trainSender, *fakeKernel) {
 	k := newFakeKernel(t)
 	s.sendmmsg = k.sendmmsg
 	s.waitWrite = func() { k.waits++ }
+	s.queued = func() int { return 0 }
 	return s, k
 }
 

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"udprelay/peers"
 )
 
 var ways = []way{
@@ -26,7 +24,7 @@ func newPlainRelay(conn *net.UDPConn, options Options) (*Relay, error) {
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.DiscardHandler)
 	}
-	r := &Relay{options: options, log: options.Logger}
+	r := &Relay{options: options, log: options.Logger, began: time.Now()}
 	r.own = &own{bound: unmap(conn.LocalAddr().(*net.UDPAddr).AddrPort())}
 	if err := r.own.refresh(); err != nil {
 		return nil, err
@@ -35,11 +33,7 @@ func newPlainRelay(conn *net.UDPConn, options Options) (*Relay, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.socket = socket
-	r.options.Peers.Own = r.own.contains
-	r.table = peers.New(r.options.Peers, time.Now())
-	r.receiving.batch = newBatch()
-	r.receiving.sender = r.socket.newSender()
+	r.use(socket)
 	return r, nil
 }
 

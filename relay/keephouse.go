@@ -14,6 +14,10 @@ const (
 	// sayDropsEvery bounds the log: after the first line about a reason its
 	// drops are counted for so long before there is another.
 	sayDropsEvery = time.Minute
+
+	// stormsEvery is how often cuts are looked at that may be over, if nothing
+	// is received.
+	stormsEvery = 250 * time.Millisecond
 )
 
 // keepHouse does what the datapath does not wait for: it expires peers, reads
@@ -31,16 +35,22 @@ func (r *Relay) keepHouse(ctx context.Context) {
 	}()
 	refresh := time.NewTicker(time.Second)
 	defer refresh.Stop()
+	storms := time.NewTicker(stormsEvery)
+	defer storms.Stop()
+	var lost lostKeepAlives
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-often.C:
-			for _, p := range r.table.Expire(now) {
+			lost.note(r.countKernelDrops(), now)
+			for _, p := range r.table.Expire(lost.instead(now, r.options.Peers.Expiry)) {
 				r.log.Debug("peer expired", "peer", p.Addr())
 			}
-			r.countKernelDrops()
 			said.say(r.Stats(), now, false)
+		case now := <-storms.C:
+			at := r.since(now)
+			r.storms.say(r.storms.watch.Tick(at), at, r.log)
 		case <-refresh.C:
 			if err := r.own.refresh(); err != nil {
 				r.log.Debug(err.Error())
@@ -53,13 +63,38 @@ func (r *Relay) keepHouse(ctx context.Context) {
 	}
 }
 
-// countKernelDrops adds what the kernel has dropped since the last call.
-func (r *Relay) countKernelDrops() {
+// LostKeepAlives is when datagrams were last lost before anyone saw them. Among
+// them may have been keep-alives, and a flood must not make those expire who
+// sent them.
+type lostKeepAlives struct{ last time.Time }
+
+// note is told how many datagrams the kernel has dropped since it was last
+// told.
+func (l *lostKeepAlives) note(drops uint64, now time.Time) {
+	if drops > 0 {
+		l.last = now
+	}
+}
+
+// instead returns the time that counts for expiry: while datagrams are lost,
+// and an expiry longer, peers may be silent for twice as long.
+func (l *lostKeepAlives) instead(now time.Time, expiry time.Duration) time.Time {
+	if now.Sub(l.last) <= expiry {
+		return now.Add(-expiry)
+	}
+	return now
+}
+
+// countKernelDrops adds what the kernel has dropped since the last call, and
+// returns it.
+func (r *Relay) countKernelDrops() (drops uint64) {
 	if total, ok := r.socket.kernelDrops(); ok {
 		counter := &r.counters.dropped[DropReceiveQueueFull]
 		// The kernel counts modulo 2³².
-		counter.Add(uint64(total - uint32(counter.Load())))
+		drops = uint64(total - uint32(counter.Load()))
+		counter.Add(drops)
 	}
+	return drops
 }
 
 // A dropLog says of each reason how many datagrams it has cost: the first time
@@ -94,9 +129,17 @@ var advice = [drops]string{
 	DropRule:             "to let these senders in, add a rule to access",
 	DropTableFull:        "to take more peers, raise peers.max; if there should not be so many, see who takes the places",
 	DropAddressFull:      "to take more peers of one address, raise peers.max_per_address",
+	DropUnproven:         "these senders have not proved themselves, as their rule in access asks; plain UDP tools need a rule with join: open",
+	DropBadProof:         "somebody guesses, has the wrong secret, or was too slow: a cookie is good for a minute",
+	DropJoinRate:         "to let more join in a second, raise peers.joins_per_second or peers.joins_per_second_per_address; see who they are",
+	DropPeerRate:         "to let a peer send more, raise limits.peer_datagrams_per_second or limits.peer_bytes_per_second",
+	DropStorm:            "two relays or peers that echo are linked in a ring; take one link away",
+	DropEgressLimit:      "to send more, raise limits.egress_bytes_per_second",
+	DropQuarantined:      "the network says that a receiver cannot be reached; it is sent to again when it is heard or, if it is static, after some seconds",
 	DropReceiveQueueFull: "datagrams come faster than they leave, or with wrong checksums; for bursts, raise socket.receive_buffer",
+	DropHeld:             "receivers were left out for a moment to see whether they only bring back what they get; a storm, if any, has lines of its own",
 	DropTooBig:           "datagrams are longer than the way to a receiver can carry",
 	DropFiltered:         "a firewall on this machine forbids sending to a receiver",
 	DropUnreachable:      "this machine has no route to a receiver",
-	DropNoBuffer:         "a network interface cannot keep up, or a receiver on a local network does not answer; for bursts, raise socket.send_buffer",
+	DropNoBuffer:         "a network interface cannot keep up; for bursts, raise socket.send_buffer or the interface's queue",
 }

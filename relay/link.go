@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // A Link takes part in the relay without being a UDP peer: a cluster, a
@@ -76,6 +77,7 @@ func (a *Attachment) Bring(datagrams []Datagram) error {
 	}
 	for chunk := range slices.Chunk(datagrams, maxBatch) {
 		a.batch.reset()
+		a.batch.at = a.relay.since(time.Now())
 		for _, d := range chunk {
 			a.tally.Received++
 			a.tally.ReceivedBytes += uint64(len(d.Payload))

@@ -24,6 +24,8 @@ type plainSocket struct {
 	wildcard bool
 	sources  sources
 	own      *own
+
+	answersAfter time.Time // of the receiving goroutine: until then there is no room for answers
 }
 
 // A batch that finds no room in the send buffer waits for it so often and so
@@ -74,7 +76,7 @@ func (s *plainSocket) kernelDrops() (uint32, bool) { return 0, false }
 
 func (s *plainSocket) newSender() sender { return &plainSender{plainSocket: s} }
 
-func (s *plainSocket) receive(b *batch) error {
+func (s *plainSocket) receive(b *batch, _ func(netip.AddrPort, failure, []byte)) error {
 	for {
 		n, oobn, _, from, err := s.conn.ReadMsgUDPAddrPort(s.buffer, s.oob)
 		if err != nil {
@@ -88,6 +90,18 @@ func (s *plainSocket) receive(b *batch) error {
 		b.sources = append(b.sources, s.sources.of(local{addr: s.destination(s.oob[:oobn])}, s.sourceControl))
 		return nil
 	}
+}
+
+func (s *plainSocket) answer(to netip.AddrPort, source *peers.Source, payload []byte) bool {
+	now := time.Now()
+	if now.Before(s.answersAfter) || s.conn.SetWriteDeadline(now.Add(plainSendWait)) != nil {
+		return false
+	}
+	_, _, err := s.conn.WriteMsgUDPAddrPort(payload, controlOf(source, to.Addr(), s.own.host.Load()), to)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		s.answersAfter = now.Add(time.Second) // there is no room, and peers need it
+	}
+	return err == nil
 }
 
 func (s *plainSocket) destination(oob []byte) netip.Addr {
@@ -130,11 +144,16 @@ func (s *plainSender) send(b *batch, receivers []*peers.Peer, t *tally) error {
 	if err := s.conn.SetWriteDeadline(time.Now().Add(plainSendWait)); err != nil {
 		return err
 	}
-	walk := speakerWalk{b.speakers}
+	spoke, onHold := walk{b.speakers}, walk{b.held}
 	for _, p := range receivers {
-		spoke := walk.spoke(p)
+		spoke := spoke.meets(p)
+		reason, out := b.leavesOut(p, &onHold)
 		for i := range b.datagrams {
 			if spoke && b.origins[i] == p {
+				continue
+			}
+			if out {
+				t.drop(reason, 1, p.Addr())
 				continue
 			}
 			if err := s.sendOne(b.datagrams[i].Payload, p, t); err != nil {

@@ -9,8 +9,6 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"udprelay/peers"
 )
 
 // mmsghdr is struct mmsghdr of recvmmsg(2) and sendmmsg(2).
@@ -39,6 +37,7 @@ type ring struct {
 	buffers  []byte // only the pages that datagrams reach take memory
 
 	used    int // messages that the last call filled
+	calls   int // in a row that were not in vain
 	err     error
 	receive func() bool      // tryReceive
 	call    func(fd uintptr) // recvmmsg
@@ -64,8 +63,13 @@ func newRing(s *linuxSocket) *ring {
 	return r
 }
 
-func (s *linuxSocket) receive(b *batch) error {
+// errorsEvery is after how many receive calls the errors of the network are
+// read while there is always something to receive.
+const errorsEvery = 8
+
+func (s *linuxSocket) receive(b *batch, failed func(netip.AddrPort, failure, []byte)) error {
 	r := s.ring
+	s.errors.tell = failed
 	// The kernel has changed these fields of the messages that it filled.
 	for i := range r.used {
 		h := &r.messages[i].header
@@ -101,26 +105,35 @@ func (r *ring) tryReceive() (got bool) {
 	return r.used > 0 || r.err != nil
 }
 
-// recvmmsg is one call of it that was not in vain.
+// recvmmsg calls it until there are datagrams, or nothing is left to do but to
+// wait. Errors of the network wait apart from the datagrams, and as long as
+// some do, waiting for the socket would not wait.
 func (r *ring) recvmmsg(fd uintptr) {
-	for {
+	if r.calls++; r.calls%errorsEvery == 0 {
+		r.socket.errors.read(fd)
+	}
+	for range maxErrorReads {
 		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.messages)), maxBatch, unix.MSG_DONTWAIT, 0, 0)
-		switch errno {
-		case 0:
+		switch {
+		case errno == 0:
 			r.used = int(n)
 			r.socket.poller.leave(fd)
 			return
-		case unix.EAGAIN:
-			r.err = r.socket.poller.enter(fd)
-			return
-		case unix.EINTR:
-		case unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EMSGSIZE, unix.EPROTO:
-			// A pending error of something that was sent: the call has cleared it.
+		case errno == unix.EAGAIN:
+			if r.socket.errors.read(fd) == 0 {
+				r.calls = 0
+				r.err = r.socket.poller.enter(fd)
+				return
+			}
+		case errno == unix.EINTR || ofTheNetwork(errno): // the call has cleared it
 		default:
 			r.err = os.NewSyscallError("recvmmsg", errno)
 			return
 		}
 	}
+	// Errors come as fast as they are read: let others have their turn.
+	r.socket.poller.leave(fd)
+	r.err = r.socket.poller.enter(fd)
 }
 
 // destination returns the local address that message i was sent to, or nothing
@@ -163,9 +176,8 @@ func addrPort(name *unix.RawSockaddrInet6) netip.AddrPort {
 	return netip.AddrPortFrom(addr, networkOrder(name.Port))
 }
 
-// putAddr writes the address of p into name and returns its length in bytes.
-func (s *linuxSocket) putAddr(name *unix.RawSockaddrInet6, p *peers.Peer) uint32 {
-	addr := p.Addr()
+// putAddr writes addr into name and returns its length in bytes.
+func (s *linuxSocket) putAddr(name *unix.RawSockaddrInet6, addr netip.AddrPort) uint32 {
 	if !s.v6 {
 		if !addr.Addr().Is4() {
 			name.Family = unix.AF_INET6 // the kernel answers EAFNOSUPPORT

@@ -4,6 +4,8 @@ import (
 	"net"
 
 	"golang.org/x/sys/unix"
+
+	"udprelay/peers"
 )
 
 // sendWait is how long, in milliseconds, a batch waits once for room in the
@@ -16,6 +18,9 @@ const sendWait = 1
 // whether it is to be sent again. The error is one of the socket itself.
 func (s *trainSender) refused(i int, errno unix.Errno) (again bool, err error) {
 	m := s.messages[i]
+	if ofTheNetwork(errno) && s.doubt.again(m, errno, s.socket.errors) {
+		return true, nil
+	}
 	switch errno {
 	case unix.EINTR:
 		return true, nil
@@ -24,6 +29,7 @@ func (s *trainSender) refused(i int, errno unix.Errno) (again bool, err error) {
 	case unix.EAGAIN:
 		if !s.waited {
 			s.waited = true
+			s.socket.neighbours.relieve(s.receivers, s.batch.at)
 			s.waitWrite()
 			return true, nil
 		}
@@ -37,6 +43,40 @@ func (s *trainSender) refused(i int, errno unix.Errno) (again bool, err error) {
 	}
 	s.tally.drop(dropOf(errno), m.count, m.peer.Addr())
 	return false, nil
+}
+
+// A doubt is about a message that failed with an error that may be of the
+// network, about something that was sent before to somebody else. Such an error
+// is gone when it was told, so the message is tried again. What can only be of
+// the network is not the message's fault however often it comes; else it is
+// believed when it comes every time, unless errors of the network are being
+// read meanwhile: each makes the next one fail a call (sock_dequeue_err_skb).
+type doubt struct {
+	peer         *peers.Peer
+	first, count int // of the message: a train's first datagram alone is another
+	tries        int
+	quiet        int    // tries since errors of the network were last read
+	read         uint64 // how many those were
+}
+
+const (
+	fewTries  = 8  // for errors that can be of the call itself
+	manyTries = 64 // for errors that can not; a bound all the same
+)
+
+func (d *doubt) again(m message, errno unix.Errno, errors *errorRing) bool {
+	if d.peer != m.peer || d.first != m.first || d.count != m.count {
+		*d = doubt{peer: m.peer, first: m.first, count: m.count}
+	}
+	d.tries++
+	d.quiet++
+	if count, now := errors.comeIn(); now || count != d.read {
+		d.quiet, d.read = min(d.quiet, 1), count
+	}
+	if eitherWay(errno) && d.quiet > fewTries {
+		return false
+	}
+	return d.tries <= manyTries
 }
 
 // oneByOne sends the datagrams of train i alone, and remembers for its peer
@@ -89,6 +129,7 @@ func (s *trainSender) withoutSource(i int) (again bool, err error) {
 	m := s.messages[i]
 	known := m.peer.Path.Source.Swap(nil)
 	s.put(i, m)
+	s.doubt = doubt{} // it is another message now
 	n, errno := s.sendmmsg(s.headers[i : i+1])
 	if errno == 0 && n > 0 {
 		s.delivered(m.train)
@@ -117,6 +158,10 @@ func dropOf(errno unix.Errno) Drop {
 // waitWriteCall waits until the socket takes datagrams again, at most sendWait.
 func (s *trainSender) waitWriteCall() {
 	s.socket.raw.Control(func(fd uintptr) {
-		unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, sendWait)
+		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+		unix.Poll(poll, sendWait)
+		if poll[0].Revents == unix.POLLERR { // an error of the network waits, and ended this at once
+			unix.Poll(nil, sendWait)
+		}
 	})
 }

@@ -64,6 +64,9 @@ func TestRefusedTrainLeavesOneByOne(t *testing.T) {
 					if withSource && e.errno == unix.EINVAL { // the source address could be at fault, too
 						tries = 2
 					}
+					if eitherWay(e.errno) { // it could be about another datagram
+						tries += fewTries
+					}
 					if kernel.told != tries {
 						t.Fatalf("%v: want %d refusals, that are remembered, after %d batches; got %d", e.errno, tries, batch+1, kernel.told)
 					}
@@ -197,7 +200,7 @@ func TestTrainsAreNotMadeWhereTheyAreOff(t *testing.T) {
 	own.host.Store(newHost(nil))
 	s := (&linuxSocket{own: own, noTrains: "the test says so"}).newSender().(*trainSender)
 	kernel := newFakeKernel(t)
-	s.sendmmsg = kernel.sendmmsg
+	s.sendmmsg, s.queued = kernel.sendmmsg, func() int { return 0 }
 	room := newRoom(false, 3)
 	var counts tally
 	if err := s.send(fromALink(twoTrains), room.table.Receivers(), &counts); err != nil {

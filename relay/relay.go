@@ -23,7 +23,17 @@ type Options struct {
 	SendBuffer    int  // bytes that may wait in the kernel to leave; 0: the system's default
 	NoTrains      bool // each datagram leaves in a message of its own
 
+	Limits Limits
+	Secret []byte // what senders must know where a rule says join: secret
+
 	Logger *slog.Logger // nil: nothing is logged
+}
+
+// Limits bound what passes in a second. 0: no limit.
+type Limits struct {
+	PeerDatagrams int // datagrams that are relayed for one peer
+	PeerBytes     int // payload bytes that are relayed for one peer
+	EgressBytes   int // payload bytes that leave, once a receiver
 }
 
 // A Relay relays the datagrams of one socket.
@@ -32,10 +42,14 @@ type Relay struct {
 	socket  socket
 	table   *peers.Table
 	own     *own
+	began   time.Time // times in nanoseconds are distances from here
 	options Options
 	log     *slog.Logger
 
 	counters counters
+	egress   peers.Bucket
+	sent     *sentLog
+	storms   *storms
 
 	stopped atomic.Bool // Run has ended
 
@@ -46,6 +60,8 @@ type Relay struct {
 		batch  *batch
 		sender sender
 		tally  tally
+		door   *door
+		failed func(netip.AddrPort, failure, []byte) // undeliverable
 	}
 }
 
@@ -61,22 +77,35 @@ func New(conn *net.UDPConn, options Options) (*Relay, error) {
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.DiscardHandler)
 	}
-	r := &Relay{options: options, log: options.Logger}
+	r := &Relay{options: options, log: options.Logger, began: time.Now()}
 	r.own = &own{bound: unmap(bound.AddrPort())}
 	if err := r.own.refresh(); err != nil {
 		r.log.Warn(err.Error(), "hint", "the relay may take an address of its own for a peer")
 	}
-	var err error
-	if r.socket, err = newSocket(conn, r.own, options); err != nil {
+	socket, err := newSocket(conn, r.own, options)
+	if err != nil {
 		conn.Close()
 		return nil, err
 	}
-	r.options.Peers.Own = r.own.contains
-	r.table = peers.New(r.options.Peers, time.Now())
-	r.receiving.batch = newBatch()
-	r.receiving.sender = r.socket.newSender()
+	r.use(socket)
 	return r, nil
 }
+
+// use makes a relay that works with s of what New has begun.
+func (r *Relay) use(s socket) {
+	r.socket = s
+	r.options.Peers.Own = r.own.contains
+	r.table = peers.New(r.options.Peers, r.began)
+	r.sent = newSentLog()
+	r.storms = newStorms()
+	r.receiving.batch = newBatch()
+	r.receiving.sender = s.newSender()
+	r.receiving.failed = r.undeliverable
+	r.receiving.door = newDoor(r.options.Secret)
+}
+
+// since returns t in nanoseconds since the relay was made.
+func (r *Relay) since(t time.Time) int64 { return int64(t.Sub(r.began)) }
 
 // Addr returns the address that the relay listens on.
 func (r *Relay) Addr() netip.AddrPort { return r.own.bound }
@@ -144,7 +173,7 @@ func (r *Relay) Run(ctx context.Context) error {
 func (r *Relay) step() error {
 	b, t := r.receiving.batch, &r.receiving.tally
 	b.reset()
-	if err := r.socket.receive(b); err != nil {
+	if err := r.socket.receive(b, r.receiving.failed); err != nil {
 		return err
 	}
 	r.admit(b, time.Now(), t)
@@ -160,6 +189,7 @@ func (r *Relay) admit(b *batch, now time.Time, t *tally) {
 		verdict peers.Verdict
 		kept    int
 	)
+	b.at = r.since(now)
 	t.Received += uint64(len(b.datagrams))
 	t.ReceivedBytes += uint64(b.bytes())
 	for i := range b.datagrams {
@@ -168,9 +198,19 @@ func (r *Relay) admit(b *batch, now time.Time, t *tally) {
 			from = d.From
 			peer, verdict = r.table.Heard(from, now)
 			if verdict == peers.Joined {
-				b.joined(peer)
-				r.log.Debug("peer joined", "peer", from)
+				r.joined(peer, b)
+			} else if verdict == peers.Known && peer.Path.Failing() {
+				r.isBack(peer)
 			}
+		}
+		if verdict == peers.NeedsCookie || verdict == peers.NeedsSecret {
+			if peer, verdict = r.prove(d, verdict, b.sources[i], now, t); peer == nil {
+				continue
+			}
+			t.KeepAlives++
+			peer.Path.Source.Store(b.sources[i])
+			r.joined(peer, b)
+			continue
 		}
 		if verdict.Refused() {
 			t.drop(dropFor[verdict], 1, from)
@@ -184,6 +224,8 @@ func (r *Relay) admit(b *batch, now time.Time, t *tally) {
 			t.KeepAlives++
 		case !peer.MaySend():
 			t.drop(DropMayNotSend, 1, from)
+		case r.tooFast(peer, len(d.Payload), b.at):
+			t.drop(DropPeerRate, 1, from)
 		default:
 			b.keep(kept, i, peer)
 			b.speaks(peer)
@@ -193,11 +235,18 @@ func (r *Relay) admit(b *batch, now time.Time, t *tally) {
 	b.datagrams = b.datagrams[:kept]
 }
 
+// joined is told of a peer that has joined with a datagram of b.
+func (r *Relay) joined(p *peers.Peer, b *batch) {
+	b.joined(p)
+	r.log.Debug("peer joined", "peer", p.Addr())
+}
+
 // dropFor translates what the table says of a sender.
 var dropFor = map[peers.Verdict]Drop{
 	peers.RefusedByRule: DropRule,
 	peers.TableFull:     DropTableFull,
 	peers.AddressFull:   DropAddressFull,
+	peers.JoinsTooFast:  DropJoinRate,
 	peers.NeverAPeer:    DropNeverAPeer,
 }
 
@@ -205,10 +254,16 @@ var dropFor = map[peers.Verdict]Drop{
 // brought, then publishes the tally.
 func (r *Relay) relay(b *batch, out sender, brought *Attachment, t *tally) error {
 	defer r.counters.publish(t)
+	r.cutStorms(b, t)
+	receivers := r.table.Receivers()
+	if r.options.Limits.EgressBytes > 0 {
+		r.capEgress(b, len(receivers), t)
+	}
 	if len(b.datagrams) == 0 {
 		return nil
 	}
-	if err := out.send(b, r.table.Receivers(), t); err != nil {
+	r.sent.note(b)
+	if err := out.send(b, receivers, t); err != nil {
 		return err
 	}
 	r.handOver(b, brought)

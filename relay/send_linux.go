@@ -36,13 +36,15 @@ type trainSender struct {
 	longest int // datagrams in a train; 1: no trains
 
 	// Of the batch in hand.
-	batch  *batch
-	host   *host
-	tally  *tally
-	shared plan   // for all who have not spoken in the batch
-	own    []plan // for each speaker
-	sizes  []int
-	waited bool // for room in the send buffer
+	batch     *batch
+	receivers []*peers.Peer
+	host      *host
+	tally     *tally
+	shared    plan   // for all who have not spoken in the batch
+	own       []plan // for each speaker
+	sizes     []int
+	waited    bool // for room in the send buffer
+	doubt     doubt
 
 	messages []message // gathered
 	gathered int       // datagrams in them
@@ -54,7 +56,10 @@ type trainSender struct {
 	// The system calls, which tests replace.
 	sendmmsg  func([]mmsghdr) (int, unix.Errno)
 	waitWrite func()
+	queued    func() int // how much of the send buffer is in use
 
+	ask   func(fd uintptr) // for inUse
+	inUse int              // of the send buffer
 	call  func(fd uintptr)
 	out   []mmsghdr // of the call: in
 	sent  int       // of the call: result
@@ -87,7 +92,8 @@ func (s *linuxSocket) newSender() sender {
 	if s.noTrains != "" {
 		out.longest = 1
 	}
-	out.sendmmsg, out.waitWrite = out.sendmmsgCall, out.waitWriteCall
+	out.sendmmsg, out.waitWrite, out.queued = out.sendmmsgCall, out.waitWriteCall, out.queuedCall
+	out.ask = func(fd uintptr) { out.inUse = queued(fd) }
 	out.call = func(fd uintptr) {
 		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(unsafe.SliceData(out.out))), uintptr(len(out.out)), unix.MSG_DONTWAIT, 0, 0)
 		out.sent, out.errno = int(n), errno
@@ -96,18 +102,22 @@ func (s *linuxSocket) newSender() sender {
 }
 
 func (s *trainSender) send(b *batch, receivers []*peers.Peer, t *tally) error {
-	s.batch, s.tally, s.waited = b, t, false
+	s.batch, s.receivers, s.tally, s.waited = b, receivers, t, false
+	s.doubt = doubt{}
 	s.messages, s.gathered, s.bytes = s.messages[:0], 0, 0 // an error may have left some
 	s.host = s.socket.own.host.Load()
 	s.shared.made = false
 	for i := range b.speakers {
 		s.own[i].made = false
 	}
-	walk := speakerWalk{b.speakers}
+	if s.queued() > s.socket.room/pressed {
+		s.socket.neighbours.relieve(receivers, b.at)
+	}
+	spoke, onHold := walk{b.speakers}, walk{b.held}
 	for _, p := range receivers {
 		plan := &s.shared
-		if walk.spoke(p) {
-			plan = &s.own[len(b.speakers)-len(walk.left)]
+		if spoke.meets(p) {
+			plan = &s.own[len(b.speakers)-len(spoke.left)]
 		}
 		if !plan.made {
 			if plan == &s.shared {
@@ -115,6 +125,12 @@ func (s *trainSender) send(b *batch, receivers []*peers.Peer, t *tally) error {
 			} else {
 				s.make(plan, p)
 			}
+		}
+		if reason, ok := b.leavesOut(p, &onHold); ok {
+			if n := len(plan.vectors); n > 0 {
+				s.tally.drop(reason, n, p.Addr())
+			}
+			continue
 		}
 		if err := s.gather(p, plan); err != nil {
 			return err
@@ -192,7 +208,7 @@ func (s *trainSender) add(m message) error {
 func (s *trainSender) put(i int, m message) {
 	h := &s.headers[i].header
 	h.Name = (*byte)(unsafe.Pointer(&s.names[i]))
-	h.Namelen = s.socket.putAddr(&s.names[i], m.peer)
+	h.Namelen = s.socket.putAddr(&s.names[i], m.peer.Addr())
 	h.Iov = &m.plan.vectors[m.first]
 	h.SetIovlen(m.count)
 
@@ -254,4 +270,11 @@ func (s *trainSender) sendmmsgCall(headers []mmsghdr) (int, unix.Errno) {
 		return 0, unix.EBADF
 	}
 	return s.sent, s.errno
+}
+
+func (s *trainSender) queuedCall() int {
+	if s.socket.raw.Control(s.ask) != nil {
+		return 0
+	}
+	return s.inUse
 }

@@ -10,8 +10,15 @@ import (
 // plain loop for everything else.
 type socket interface {
 	// receive waits for datagrams and puts those that are there into b, which
-	// is empty, with datagrams and sources set. One goroutine calls it.
-	receive(b *batch) error
+	// is empty, with datagrams and sources set. One goroutine calls it. It
+	// tells failed what the network says of datagrams that were sent, with
+	// what it quotes of them; a system may not say.
+	receive(b *batch, failed func(to netip.AddrPort, what failure, quote []byte)) error
+
+	// answer sends a datagram to one that is no peer, and reports whether it
+	// left. It gives way to what is sent to peers. The goroutine that receives
+	// calls it.
+	answer(to netip.AddrPort, source *peers.Source, payload []byte) bool
 
 	// interrupt makes a receive that waits, and a send that takes long, return
 	// an error, now and from then on.
@@ -85,8 +92,13 @@ func (s *sources) of(l local, control func(local) []byte) *peers.Source {
 // sourceControl returns the control message that makes a datagram to p leave
 // from the address that p knows, or nil if none is needed.
 func sourceControl(p *peers.Peer, h *host) []byte {
-	source := p.Path.Source.Load()
-	if source == nil || h.chooses(source.Addr, p.Addr().Addr()) {
+	return controlOf(p.Path.Source.Load(), p.Addr().Addr(), h)
+}
+
+// controlOf returns the control message that makes a datagram to addr leave
+// from source, or nil if none is needed.
+func controlOf(source *peers.Source, addr netip.Addr, h *host) []byte {
+	if source == nil || h.chooses(source.Addr, addr) {
 		return nil
 	}
 	return source.Control

@@ -30,10 +30,14 @@ type linuxSocket struct {
 	v6       bool   // an AF_INET6 socket; IPv4 peers have mapped addresses
 	wildcard bool   // bound to no address, so that replies must say where from
 	noTrains string // why datagrams do not leave in trains; empty: they do
+	room     int    // of the send buffer, in the bytes that the kernel charges
 
 	interrupted atomic.Bool
 	sources     sources
 	ring        *ring
+	errors      *errorRing
+	answering   answering
+	neighbours  neighbours
 }
 
 func newSocket(conn *net.UDPConn, own *own, options Options) (socket, error) {
@@ -48,6 +52,8 @@ func newSocket(conn *net.UDPConn, own *own, options Options) (socket, error) {
 		return nil, fmt.Errorf("set up the socket: %w", err)
 	}
 	s.ring = newRing(s)
+	s.errors = newErrorRing(s)
+	s.answering.init(s)
 	return s, nil
 }
 
@@ -124,6 +130,12 @@ func (s *linuxSocket) setUp(fd int, options Options) error {
 	}
 	wantBuffer(fd, options.Logger, receiveBuffer, options.ReceiveBuffer)
 	wantBuffer(fd, options.Logger, sendBuffer, options.SendBuffer)
+	if s.room, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF); err != nil {
+		return fmt.Errorf("read the size of the send buffer: %w", err)
+	}
+	if err := s.askForErrors(fd); err != nil {
+		return fmt.Errorf("ask for the errors of the network: %w", err)
+	}
 	s.noTrains = whyNoTrains(fd, options)
 	return nil
 }

@@ -1,0 +1,100 @@
+package relay
+
+import (
+	"hash/maphash"
+	"time"
+
+	"udprelay/internal/proof"
+	"udprelay/peers"
+)
+
+// answersPerSecond is how many cookies an address gets that has to prove
+// itself: enough for a person who mistypes, and for the clients behind one
+// address to get in one after the other. It gets as many empty answers, which
+// are counted apart: a client takes silence for a yes.
+const answersPerSecond = 5
+
+// askedAgain is how soon after an empty answer another empty datagram, with
+// nothing in between, is no question of a client, which would ask with more,
+// but the answer of another relay.
+const askedAgain = time.Second
+
+// A door is where senders prove themselves that a rule asks to. It keeps
+// nothing of them but when those were last answered that it can remember in
+// fixed space. It belongs to the goroutine that receives.
+type door struct {
+	jar     *proof.Jar
+	cookies *peers.AddressRate
+	empties *peers.AddressRate
+
+	seed  maphash.Seed
+	empty [1 << 12]emptyAnswer // by hash of address and port
+}
+
+// An emptyAnswer is the last one that went to an address and port.
+type emptyAnswer struct {
+	hash uint64
+	at   int64
+}
+
+func newDoor(secret []byte) *door {
+	return &door{jar: proof.NewJar(secret), cookies: peers.NewAddressRate(answersPerSecond), empties: peers.NewAddressRate(answersPerSecond), seed: maphash.MakeSeed()}
+}
+
+// prove looks at a datagram of a sender that has to prove itself, and returns
+// the peer if it has. If not, the datagram is counted, and answered with a
+// cookie. The verdict is the one that holds for the next datagram.
+func (r *Relay) prove(d *Datagram, needs peers.Verdict, source *peers.Source, now time.Time, t *tally) (*peers.Peer, peers.Verdict) {
+	door, at := r.receiving.door, r.since(now)
+	reason := DropUnproven
+	switch door.jar.Check(d.Payload, d.From, needs == peers.NeedsSecret, at) {
+	case proof.Proved:
+		peer, verdict := r.table.Admit(d.From, now)
+		if peer != nil {
+			return peer, verdict
+		}
+		t.drop(dropFor[verdict], 1, d.From) // the table has become full, or too many join
+		return nil, needs
+	case proof.BadProof:
+		reason = DropBadProof
+	}
+	t.drop(reason, 1, d.From)
+	r.answer(d, source, at, t)
+	return nil, needs
+}
+
+// answer answers a datagram, if there is an answer to it, the address has not
+// had enough of them, and there is room: answers to strangers take no room from
+// peers.
+func (r *Relay) answer(d *Datagram, source *peers.Source, at int64, t *tally) {
+	door := r.receiving.door
+	rate := door.cookies
+	if len(d.Payload) == 0 {
+		rate = door.empties
+	}
+	if !proof.Answers(d.Payload) || door.isAnswer(d, at) || !rate.Take(d.From.Addr(), at) {
+		return
+	}
+	if answer, ok := door.jar.Answer(d.From, d.Payload, at); ok && r.socket.answer(d.From, source, answer) {
+		t.Answers++
+		t.AnswerBytes += uint64(len(answer))
+	}
+}
+
+// isAnswer reports whether an empty datagram answers an empty one of ours, as
+// another relay would, and so on for ever.
+func (door *door) isAnswer(d *Datagram, at int64) bool {
+	hash := maphash.Comparable(door.seed, d.From)
+	last := &door.empty[hash%uint64(len(door.empty))]
+	again := last.hash == hash && last.at > 0 && at-last.at < int64(askedAgain)
+	if len(d.Payload) > 0 {
+		if again {
+			*last = emptyAnswer{}
+		}
+		return false
+	}
+	if !again {
+		*last = emptyAnswer{hash, at}
+	}
+	return again
+}

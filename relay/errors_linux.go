@@ -1,0 +1,160 @@
+package relay
+
+import (
+	"errors"
+	"net/netip"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// What the network answers to datagrams that it does not deliver (ICMP, and
+// this host's own ARP and neighbour discovery) waits in the socket's error
+// queue (IP_RECVERR, ip(7)). Each of them also makes the next call on the
+// socket fail, whatever that call is about; see [ofTheNetwork].
+
+const (
+	// errorBatch is how many errors one call reads, errorQuote how many bytes
+	// it takes of what each quotes.
+	errorBatch = 16
+	errorQuote = 64
+
+	// errorControl is more than the control messages of an error take.
+	errorControl = 256
+
+	// maxErrorReads is how often in a row they are read before other
+	// goroutines get their turn.
+	maxErrorReads = 64
+)
+
+// An errorRing is what the errors are read into. It belongs to the goroutine
+// that receives.
+type errorRing struct {
+	socket   *linuxSocket
+	messages [errorBatch]mmsghdr
+	vectors  [errorBatch]unix.Iovec
+	names    [errorBatch]unix.RawSockaddrInet6
+	quotes   [errorBatch][errorQuote]byte
+	controls []byte
+
+	tell func(to netip.AddrPort, what failure, quote []byte)
+
+	// For those that send: reading an error makes the next one fail a call.
+	reading atomic.Bool
+	count   atomic.Uint64 // of errors read
+}
+
+// comeIn returns how many errors were read so far, and whether more are being
+// read just now. Any goroutine may call it.
+func (r *errorRing) comeIn() (count uint64, now bool) {
+	if r == nil {
+		return 0, false
+	}
+	return r.count.Load(), r.reading.Load()
+}
+
+func newErrorRing(s *linuxSocket) *errorRing {
+	r := &errorRing{socket: s, controls: make([]byte, errorBatch*errorControl)}
+	for i := range r.messages {
+		r.vectors[i].Base = &r.quotes[i][0]
+		r.vectors[i].SetLen(errorQuote)
+		h := &r.messages[i].header
+		h.Name = (*byte)(unsafe.Pointer(&r.names[i]))
+		h.Iov = &r.vectors[i]
+		h.SetIovlen(1)
+		h.Control = &r.controls[i*errorControl]
+	}
+	return r
+}
+
+// askForErrors has the kernel keep them.
+func (s *linuxSocket) askForErrors(fd int) error {
+	err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, 1)
+	if s.v6 {
+		err = errors.Join(err, unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1))
+	}
+	return err
+}
+
+// read reads one call's worth of errors, tells what they say, and returns how
+// many there were.
+func (r *errorRing) read(fd uintptr) int {
+	for i := range r.messages {
+		h := &r.messages[i].header
+		h.Namelen = unix.SizeofSockaddrInet6
+		h.SetControllen(errorControl)
+	}
+	r.reading.Store(true)
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.messages)), errorBatch, unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT, 0, 0)
+	if errno == 0 {
+		r.count.Add(uint64(n))
+	}
+	r.reading.Store(false)
+	if errno != 0 {
+		return 0
+	}
+	for i := range r.messages[:n] {
+		m := &r.messages[i]
+		control := r.controls[i*errorControl:][:min(int(m.header.Controllen), errorControl)]
+		what, ok := whatFailed(control)
+		if !ok || m.header.Namelen < unix.SizeofSockaddrInet4 {
+			continue
+		}
+		r.tell(addrPort(&r.names[i]), what, r.quotes[i][:min(int(m.length), errorQuote)])
+	}
+	return int(n)
+}
+
+// whatFailed returns what the control messages of an error say. False: it is
+// none that the network sent.
+func whatFailed(control []byte) (failure, bool) {
+	for len(control) >= unix.SizeofCmsghdr {
+		h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))
+		length := int(h.Len)
+		if length < unix.CmsgLen(0) || length > len(control) {
+			break
+		}
+		data := control[unix.CmsgLen(0):length]
+		isError := h.Level == unix.IPPROTO_IP && h.Type == unix.IP_RECVERR || h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_RECVERR
+		if isError && len(data) >= int(unsafe.Sizeof(unix.SockExtendedErr{})) {
+			e := (*unix.SockExtendedErr)(unsafe.Pointer(&data[0]))
+			fromNetwork := e.Origin == unix.SO_EE_ORIGIN_ICMP || e.Origin == unix.SO_EE_ORIGIN_ICMP6
+			return failureOf(unix.Errno(e.Errno)), fromNetwork
+		}
+		control = control[min(unix.CmsgSpace(length-unix.CmsgLen(0)), len(control)):]
+	}
+	return 0, false
+}
+
+// failureOf translates what the kernel makes of an ICMP message.
+func failureOf(errno unix.Errno) failure {
+	switch errno {
+	case unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EHOSTDOWN, unix.ENONET, unix.EACCES:
+		return unreachable
+	case unix.ECONNREFUSED, unix.ENOPROTOOPT:
+		return portClosed
+	}
+	return failedOtherwise // too big, and what else there is
+}
+
+// ofTheNetwork reports whether a call can fail with errno because of what was
+// sent before, to anyone: the kernel hands the error to the next call and
+// clears it.
+func ofTheNetwork(errno unix.Errno) bool {
+	switch errno {
+	case unix.ECONNREFUSED, unix.ENOPROTOOPT, unix.EOPNOTSUPP, unix.EPROTO, unix.ENONET, unix.EHOSTDOWN:
+		return true
+	}
+	return eitherWay(errno)
+}
+
+// eitherWay reports whether errno can be an error of the network as well as one
+// of the call itself, such as that there is no route.
+func eitherWay(errno unix.Errno) bool {
+	switch errno {
+	case unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EACCES, unix.EMSGSIZE:
+		return true
+	}
+	return false
+}

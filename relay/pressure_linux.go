@@ -1,0 +1,95 @@
+package relay
+
+import (
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+	"unsafe"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"udprelay/peers"
+)
+
+// A datagram for a neighbour that does not answer ARP or neighbour discovery
+// waits, and with it room in the send buffer, some 200 KiB for each neighbour
+// (unres_qlen_bytes, arp(7)), for three seconds until the kernel gives up and
+// says so in the error queue. Before that, a few of them could take all the
+// room from everyone else. So when the buffer is no longer as empty as it is
+// when all is well, the kernel is asked which neighbours it is looking for.
+const (
+	// pressed is the share of the send buffer, as a divisor, beyond which it
+	// is asked.
+	pressed = 4
+
+	// askEvery is how often it is asked at most, and holdLookedFor how long
+	// nothing is sent to a neighbour that it is looking for, from the last time
+	// that it said so.
+	askEvery      = 10 * time.Millisecond
+	holdLookedFor = 500 * time.Millisecond
+)
+
+// queued returns how much of the send buffer is in use, in the bytes that the
+// kernel charges.
+func queued(fd uintptr) (size int) {
+	var outq int32
+	if _, _, errno := unix.RawSyscall(unix.SYS_IOCTL, fd, unix.SIOCOUTQ, uintptr(unsafe.Pointer(&outq))); errno != 0 {
+		return 0
+	}
+	return int(outq)
+}
+
+// Neighbours is when the kernel was asked about them.
+type neighbours struct {
+	mu    sync.Mutex
+	asked time.Time // guarded by mu
+}
+
+// relieve holds, of the receivers, those that the kernel is looking for, unless
+// it was asked only just now.
+func (n *neighbours) relieve(receivers []*peers.Peer, at int64) {
+	if !n.mu.TryLock() {
+		return
+	}
+	defer n.mu.Unlock()
+	if time.Since(n.asked) < askEvery {
+		return
+	}
+	defer func() { n.asked = time.Now() }() // what takes long is not asked for the more often
+	lookedFor, err := lookedFor()
+	if err != nil || len(lookedFor) == 0 {
+		return
+	}
+	for _, p := range receivers {
+		if !lookedFor[p.Addr().Addr()] {
+			continue
+		}
+		if until := p.Path.HoldUntil.Load(); until < at+int64(holdLookedFor) {
+			p.Path.HoldUntil.CompareAndSwap(until, at+int64(holdLookedFor))
+		}
+	}
+}
+
+// lookedFor returns the neighbours of this host that have not answered.
+func lookedFor() (map[netip.Addr]bool, error) {
+	list, err := netlink.NeighList(0, 0)
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[netip.Addr]bool)
+	for _, neighbour := range list {
+		if neighbour.State&netlink.NUD_INCOMPLETE == 0 { // what has failed is told by the error queue
+			continue
+		}
+		if addr, ok := netip.AddrFromSlice(neighbour.IP); ok {
+			addr = addr.Unmap()
+			if addr.Is6() && addr.IsLinkLocalUnicast() {
+				addr = addr.WithZone(strconv.Itoa(neighbour.LinkIndex))
+			}
+			found[addr] = true
+		}
+	}
+	return found, nil
+}
