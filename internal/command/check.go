@@ -2,6 +2,7 @@ package command
 
 import (
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/urfave/cli/v2"
@@ -17,7 +18,8 @@ func checkCommand(world World) *cli.Command {
 		Description: `Reads FILE, or what UDPRELAY_CONFIG names, or else the built-in defaults;
 "-" is standard input. The environment (UDPRELAY_...) counts, as it does for
 serve. A good configuration is printed with every key; a bad one exits with 78
-and a line for each mistake.
+and a line for each mistake. That the file of the secret cannot be read is a
+warning, for serve may run as another user.
 
 Examples:
   udprelay check                      # the defaults, to start a file from
@@ -46,8 +48,21 @@ func check(world World, name string, quiet bool) error {
 	if err != nil || quiet {
 		return err
 	}
+	warnOfSecret(world, loaded)
 	_, err = world.Stdout.Write(loaded.YAML())
 	return err
+}
+
+// warnOfSecret says what is wrong with the file of the secret. That it cannot
+// be read is a warning only, for serve may run as another user or elsewhere.
+func warnOfSecret(world World, loaded *config.Config) {
+	_, warnings, err := loaded.ReadSecret()
+	if err != nil {
+		fmt.Fprintf(world.Stderr, "udprelay: warning: %v; serve would not start as this user\n", err)
+	}
+	for _, warning := range warnings {
+		fmt.Fprintf(world.Stderr, "udprelay: warning: %s\n", warning)
+	}
 }
 
 // A checkFailure is the mistakes without their hint, which is to do what was

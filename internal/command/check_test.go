@@ -61,6 +61,8 @@ peers:
   expiry: 60s
   max: 10000
   max_per_address: 256
+  joins_per_second: 1000
+  joins_per_second_per_address: 256
   static: []
 
 access:
@@ -73,6 +75,14 @@ access:
 - from: link-local
   may: both
   join: open
+
+join:
+  secret_file: ""
+
+limits:
+  peer_datagrams_per_second: 0
+  peer_bytes_per_second: 0
+  egress_bytes_per_second: 0
 
 socket:
   receive_buffer: 8MiB
@@ -120,6 +130,28 @@ func TestCheckWarnsAndGoesOn(t *testing.T) {
 	runCheck(t, "listen: :9001\n", environ, "-").want(t, outcome{0, effective, warning})
 }
 
+func TestCheckWarnsOfTheFileOfTheSecret(t *testing.T) {
+	directory := t.TempDir()
+	missing, weak := filepath.Join(directory, "missing"), filepath.Join(directory, "weak")
+	if err := os.WriteFile(weak, []byte("opensesame\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, warning := range map[string]string{
+		missing: missing + ": join.secret_file: there is no such file; serve would not start as this user",
+		weak:    weak + ": join.secret_file: the secret is 10 bytes long and can be found by trial; want at least 16 bytes, such as a line of: openssl rand -hex 32",
+	} {
+		environ := []string{"UDPRELAY_JOIN_SECRET_FILE=" + name, "UDPRELAY_ACCESS=any=secret"}
+		got := runCheck(t, "", environ)
+		if want := "udprelay: warning: " + warning + "\n"; got.code != 0 || got.stderr != want || !strings.Contains(got.stdout, "\n  join: secret\n") {
+			t.Errorf("want 0, the configuration and the warning %q, got %+v", want, got)
+		}
+		if strings.Contains(got.stdout+got.stderr, "opensesame") {
+			t.Errorf("want no secret in the output, got %+v", got)
+		}
+		runCheck(t, "", environ, "--quiet").want(t, outcome{0, "", ""})
+	}
+}
+
 func TestCheckQuietlySaysNothingOfAGoodFile(t *testing.T) {
 	environ := []string{"UDPRELAY_LISTN=:9002"}
 	runCheck(t, "listen: :9001\n", environ, "--quiet", "-").want(t, outcome{0, "", ""})
@@ -162,7 +194,7 @@ func TestFlagsBecomeSettings(t *testing.T) {
 		Flags:  cliConfigFlags(),
 		Action: func(c *cli.Context) error { got = configSettings(c); return nil },
 	}
-	err := app.Run([]string{"serve", "--listen", "", "--peer", "a:1", "--allow", "any=send", "--peer", "b:2", "--max-peers", "0"})
+	err := app.Run([]string{"serve", "--listen", "", "--peer", "a:1", "--allow", "any=send=cookie", "--peer", "b:2", "--max-peers", "0", "--secret-file", "/a b"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +202,8 @@ func TestFlagsBecomeSettings(t *testing.T) {
 		{Name: "--listen", Key: "listen", Value: ""},
 		{Name: "--peer", Key: "peers.static", Value: "a:1"},
 		{Name: "--peer", Key: "peers.static", Value: "b:2"},
-		{Name: "--allow", Key: "access", Value: "any=send"},
+		{Name: "--allow", Key: "access", Value: "any=send=cookie"},
+		{Name: "--secret-file", Key: "join.secret_file", Value: "/a b"},
 		{Name: "--max-peers", Key: "peers.max", Value: "0"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

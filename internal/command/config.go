@@ -45,7 +45,8 @@ func readConfig(world World, name string) (*config.File, error) {
 var configFlags = []struct{ name, key, usage string }{
 	{"listen", "listen", "receive on `HOST:PORT`, such as :9000"},
 	{"peer", "peers.static", "`HOST:PORT` of a peer that is always there; may be repeated"},
-	{"allow", "access", "let `FROM[=MAY]` join, instead of the file's rules; may be repeated"},
+	{"allow", "access", "let `FROM[=MAY][=JOIN]` join, instead of the file's rules; may be repeated"},
+	{"secret-file", "join.secret_file", "`FILE` with the shared secret of rules with join: secret"},
 	{"expiry", "peers.expiry", "forget a learned peer `DURATION` after its last datagram"},
 	{"max-peers", "peers.max", "`NUMBER` of learned peers at most; 0: no limit"},
 	{"trains", "socket.trains", "`WORD`: auto, or off to send each datagram on its own"},

@@ -28,7 +28,9 @@ Examples:
   udprelay serve                                  # port 9000, for this machine and its private networks
   udprelay serve --config room.yaml               # as "udprelay check room.yaml" says
   udprelay serve --listen :2055 --peer collector.example:2055
-  udprelay serve --allow loopback --allow 203.0.113.0/24=receive`,
+  udprelay serve --allow loopback --allow 203.0.113.0/24=receive
+  udprelay serve --allow private --allow any=cookie   # strangers prove that they have their address
+  udprelay serve --allow any=secret --secret-file /etc/udprelay/secret`,
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "config", Aliases: []string{"c"}, Usage: "read the configuration `FILE`, which UDPRELAY_CONFIG can name, too; -: standard input"},
 		}, cliConfigFlags()...),

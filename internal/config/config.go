@@ -18,10 +18,26 @@ type Config struct {
 		Expiry        time.Duration // 100ms to 24h
 		Max           int           // learned peers; 0: no limit
 		MaxPerAddress int           // learned peers per IPv4 address or IPv6 /64; 0: no limit
-		Static        []StaticPeer
+
+		JoinsPerSecond           int // learned peers that join in a second; 0: no limit
+		JoinsPerSecondPerAddress int // the same, per IPv4 address or IPv6 /64; 0: no limit
+
+		Static []StaticPeer
 	}
 
 	Access []peers.Rule // the first that matches decides; empty: nobody may join
+
+	Join struct {
+		// SecretFile is the name of the file with the shared secret; "": none.
+		// It is not empty if a rule asks for the secret.
+		SecretFile string
+	}
+
+	Limits struct { // 0: no limit
+		PeerDatagramsPerSecond int // that are relayed for one peer, up to 1,000,000,000
+		PeerBytesPerSecond     int // of payload, that are relayed for one peer, up to 1 GiB
+		EgressBytesPerSecond   int // of payload, that leave for all receivers together, up to 1 GiB
+	}
 
 	Socket struct {
 		ReceiveBuffer int    // bytes, 4 KiB to 512 MiB
@@ -76,7 +92,7 @@ const DefaultsName = "built-in config.yaml"
 // checks the whole. The error is of type [Errors]. Each flag for peers.static
 // adds a peer to the list; those for access together replace the list.
 func Load(defaults []byte, file *File, environ []string, flags []Setting) (*Config, []Warning, error) {
-	l := loader{set: map[string]bool{}}
+	l := loader{set: map[string]origin{}}
 	l.readFile(fromDefaults, &File{DefaultsName, defaults})
 	l.requireAll()
 	if file != nil {
@@ -85,9 +101,11 @@ func Load(defaults []byte, file *File, environ []string, flags []Setting) (*Conf
 	l.readEnvironment(environ)
 	l.readFlags(flags)
 	l.checkStatic()
+	l.checkSecret()
 	if err := l.err(); err != nil {
 		return nil, nil, err
 	}
 	l.checkAccess()
+	l.checkOpen()
 	return &l.config, l.warnings, nil
 }

@@ -43,20 +43,24 @@ type Unreadable struct {
 }
 
 func (e *Unreadable) Error() string {
+	return e.Name + ": " + whyUnreadable(e.Err)
+}
+
+// whyUnreadable says why a file cannot be read, without its name.
+func whyUnreadable(err error) string {
 	// A path error would repeat the name.
-	err := e.Err
 	if path := (*fs.PathError)(nil); errors.As(err, &path) {
 		err = path.Err
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Sprintf("%s: there is no such file", e.Name)
+		return "there is no such file"
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Sprintf("%s: this user may not read the file", e.Name)
+		return "this user may not read the file"
 	case errors.Is(err, syscall.EISDIR):
-		return fmt.Sprintf("%s: is a directory; want a file", e.Name)
+		return "is a directory; want a file"
 	}
-	return fmt.Sprintf("%s: cannot be read: %v", e.Name, err)
+	return fmt.Sprintf("cannot be read: %v", err)
 }
 
 func (e *Unreadable) Unwrap() error { return e.Err }

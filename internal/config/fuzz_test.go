@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -65,15 +66,24 @@ func checkPlace(t *testing.T, data []byte, place Place, message string) {
 // FuzzVariable holds values of the environment to the same.
 func FuzzVariable(f *testing.F) {
 	defaults := shipped(f)
-	f.Add(uint8(0), "[fe80::1%eth0]:9000")
-	f.Add(uint8(1), "1h30m0.5s")
-	f.Add(uint8(4), "a.example:1,[::ffff:1.2.3.4%x]:2")
-	f.Add(uint8(6), "private,203.0.113.0/24=receive")
-	f.Add(uint8(8), "0x8MiB")
 	var names []string
 	for _, path := range schemaPaths() {
 		if !strings.Contains(path, "[]") {
 			names = append(names, variable(path))
+		}
+	}
+	for path, values := range map[string][]string{
+		"listen":                         {"[fe80::1%eth0]:9000"},
+		"peers.expiry":                   {"1h30m0.5s"},
+		"peers.static":                   {"a.example:1,[::ffff:1.2.3.4%x]:2"},
+		"access":                         {"private,203.0.113.0/24=receive", "any=cookie=send,any==both", "::/0=secret"},
+		"join.secret_file":               {"/run/secrets/a b", "C:\\\"\u00fc\u200b\xff"},
+		"limits.egress_bytes_per_second": {"0", "1536KiB", "0B"},
+		"socket.send_buffer":             {"0x8MiB"},
+	} {
+		n := slices.Index(names, variable(path))
+		for _, value := range values {
+			f.Add(uint8(n), value)
 		}
 	}
 	f.Fuzz(func(t *testing.T, n uint8, value string) {

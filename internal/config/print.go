@@ -16,6 +16,8 @@ func (c *Config) YAML() []byte {
 	fmt.Fprintf(&b, "  expiry: %s\n", formatDuration(c.Peers.Expiry))
 	fmt.Fprintf(&b, "  max: %d\n", c.Peers.Max)
 	fmt.Fprintf(&b, "  max_per_address: %d\n", c.Peers.MaxPerAddress)
+	fmt.Fprintf(&b, "  joins_per_second: %d\n", c.Peers.JoinsPerSecond)
+	fmt.Fprintf(&b, "  joins_per_second_per_address: %d\n", c.Peers.JoinsPerSecondPerAddress)
 	fmt.Fprintf(&b, "  static:%s\n", brackets(len(c.Peers.Static)))
 	for _, peer := range c.Peers.Static {
 		fmt.Fprintf(&b, "  - address: %s\n", quoteIfNeeded(peer.Address))
@@ -23,8 +25,16 @@ func (c *Config) YAML() []byte {
 
 	fmt.Fprintf(&b, "\naccess:%s\n", brackets(len(c.Access)))
 	for _, rule := range c.Access {
-		fmt.Fprintf(&b, "- from: %s\n  may: %s\n  join: open\n", quoteIfNeeded(rule.From), rule.May)
+		fmt.Fprintf(&b, "- from: %s\n  may: %s\n  join: %s\n", quoteIfNeeded(rule.From), rule.May, rule.Join)
 	}
+
+	fmt.Fprintf(&b, "\njoin:\n")
+	fmt.Fprintf(&b, "  secret_file: %q\n", c.Join.SecretFile)
+
+	fmt.Fprintf(&b, "\nlimits:\n")
+	fmt.Fprintf(&b, "  peer_datagrams_per_second: %d\n", c.Limits.PeerDatagramsPerSecond)
+	fmt.Fprintf(&b, "  peer_bytes_per_second: %s\n", formatSizeOrNone(c.Limits.PeerBytesPerSecond))
+	fmt.Fprintf(&b, "  egress_bytes_per_second: %s\n", formatSizeOrNone(c.Limits.EgressBytesPerSecond))
 
 	fmt.Fprintf(&b, "\nsocket:\n")
 	fmt.Fprintf(&b, "  receive_buffer: %s\n", formatSize(c.Socket.ReceiveBuffer))

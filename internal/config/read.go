@@ -24,7 +24,7 @@ type loader struct {
 	rules    []origin      // as config.Access
 	accessAt origin        // of the whole list
 
-	set      map[string]bool // the paths of values and lists that the sources so far have
+	set      map[string]origin // where the sources so far have values and lists last, by their paths
 	mistakes []mistake
 	warnings []Warning
 
@@ -84,7 +84,7 @@ func (l *loader) readNode(k *key, node *yaml.Node, blame origin, path string) {
 		l.fail(at, path, fmt.Sprintf("has the tag %q; want no tags", shorten(node.Tag)))
 		return
 	}
-	if isEmpty(node) && !(k.list != nil && node.Kind == yaml.SequenceNode) {
+	if isEmpty(node) && !k.mayBeEmpty(node) {
 		if node.Kind == yaml.ScalarNode && node.Value == "" && !isQuoted(node) {
 			at = blame // nothing is written, so the library's place is past the end of the line
 		}
@@ -99,6 +99,15 @@ func (l *loader) readNode(k *key, node *yaml.Node, blame origin, path string) {
 	default:
 		l.readSection(k, node, at, path)
 	}
+}
+
+// mayBeEmpty reports whether node, which is empty, says none: [] for a list, ""
+// for some values.
+func (k *key) mayBeEmpty(node *yaml.Node) bool {
+	if k.value != nil {
+		return k.value.optional && isQuoted(node)
+	}
+	return k.list != nil && node.Kind == yaml.SequenceNode
 }
 
 func (l *loader) readValue(k *key, node *yaml.Node, at origin, path string) {
@@ -118,7 +127,7 @@ func (l *loader) readValue(k *key, node *yaml.Node, at origin, path string) {
 func (l *loader) setValue(k *key, text string, at origin, path string) {
 	wrong := ""
 	switch {
-	case text == "":
+	case text == "" && !k.value.optional:
 		wrong = "is empty; want " + k.want()
 	case len(text) > maxValue:
 		wrong = fmt.Sprintf("%q has %d bytes; want %s", shorten(text), len(text), k.want())
@@ -128,12 +137,12 @@ func (l *loader) setValue(k *key, text string, at origin, path string) {
 	if wrong != "" {
 		l.fail(at, path, wrong)
 	}
-	l.set[path] = true
+	l.set[path] = at
 }
 
 func (l *loader) readList(list *list, node *yaml.Node, at origin, path string) {
 	list.clear(l, at)
-	l.set[path] = true
+	l.set[path] = at
 	if node.Kind != yaml.SequenceNode {
 		what := "is a section"
 		if node.Kind == yaml.ScalarNode {

@@ -21,9 +21,11 @@ type key struct {
 
 // A value is what a scalar may be.
 type value struct {
-	want   string // what would be right, to follow "want"
-	number bool   // quotes would make it a text
-	set    setter
+	want     string   // what would be right, to follow "want"
+	words    []string // all that it may be, if it is a word
+	number   bool     // quotes would make it a text
+	optional bool     // "" stands for none
+	set      setter
 }
 
 // A setter checks text and keeps it in the loader, or returns what is wrong
@@ -31,7 +33,8 @@ type value struct {
 type setter func(l *loader, text string) (wrong string)
 
 // A list is what the items of a list may be. In the environment and in a flag
-// an item is its first key's value; the second key's may follow after a "=".
+// an item is its first key's value; the words of the other keys may follow,
+// each after a "=".
 type list struct {
 	want      string
 	item      []key // the first one is required
@@ -53,6 +56,11 @@ const (
 
 	leastExpiry, mostExpiry = 100 * time.Millisecond, 24 * time.Hour
 	leastBuffer, mostBuffer = 4 << 10, 1 << 29 // bytes; the kernel doubles it, and keeps it in an int
+
+	// mostDatagrams and mostBytes, in a second, are the largest round numbers
+	// that fit an int of 32 bits; who needs more needs no limit.
+	mostDatagrams         = 1_000_000_000
+	leastBytes, mostBytes = 1, 1 << 30
 )
 
 // schema is every key there is, in the order of config.yaml.
@@ -62,9 +70,19 @@ var schema = []key{
 		{name: "expiry", value: duration(leastExpiry, mostExpiry, func(c *Config) *time.Duration { return &c.Peers.Expiry })},
 		{name: "max", value: limit(maxLearned, func(c *Config) *int { return &c.Peers.Max })},
 		{name: "max_per_address", value: limit(maxLearned, func(c *Config) *int { return &c.Peers.MaxPerAddress })},
+		{name: "joins_per_second", value: limit(maxLearned, func(c *Config) *int { return &c.Peers.JoinsPerSecond })},
+		{name: "joins_per_second_per_address", value: limit(maxLearned, func(c *Config) *int { return &c.Peers.JoinsPerSecondPerAddress })},
 		{name: "static", list: &staticList},
 	}},
 	{name: "access", list: &accessList},
+	{name: "join", keys: []key{
+		{name: "secret_file", value: fileName(func(c *Config) *string { return &c.Join.SecretFile })},
+	}},
+	{name: "limits", keys: []key{
+		{name: "peer_datagrams_per_second", value: limit(mostDatagrams, func(c *Config) *int { return &c.Limits.PeerDatagramsPerSecond })},
+		{name: "peer_bytes_per_second", value: sizeOrNone(leastBytes, mostBytes, func(c *Config) *int { return &c.Limits.PeerBytesPerSecond })},
+		{name: "egress_bytes_per_second", value: sizeOrNone(leastBytes, mostBytes, func(c *Config) *int { return &c.Limits.EgressBytesPerSecond })},
+	}},
 	{name: "socket", keys: []key{
 		{name: "receive_buffer", value: size(leastBuffer, mostBuffer, func(c *Config) *int { return &c.Socket.ReceiveBuffer })},
 		{name: "send_buffer", value: size(leastBuffer, mostBuffer, func(c *Config) *int { return &c.Socket.SendBuffer })},
@@ -98,8 +116,8 @@ var accessList = list{
 	most:      maxRules,
 	item: []key{
 		{name: "from", value: &value{want: fromWant, set: setFrom}},
-		{name: "may", value: &value{want: orList(peers.MayWords), set: setMay}},
-		{name: "join", value: &value{want: "open", set: setJoin}},
+		{name: "may", value: &value{want: orList(peers.MayWords), words: peers.MayWords, set: setMay}},
+		{name: "join", value: &value{want: orList(peers.JoinWords), words: peers.JoinWords, set: setJoin}},
 	},
 	length: func(l *loader) int { return len(l.rules) },
 	clear:  func(l *loader, at origin) { l.config.Access, l.rules, l.accessAt = nil, nil, at },
@@ -156,14 +174,13 @@ func setMay(l *loader, text string) string {
 	return ""
 }
 
-func setJoin(_ *loader, text string) string {
-	switch text {
-	case "open":
-		return ""
-	case "cookie", "secret":
-		return fmt.Sprintf("%q is not in this version; want open", text)
+func setJoin(l *loader, text string) string {
+	join, err := peers.ParseJoin(text)
+	if err != nil {
+		return unknownWord(text, peers.JoinWords)
 	}
-	return unknownWord(text, []string{"open"})
+	l.config.Access[len(l.config.Access)-1].Join = join
+	return ""
 }
 
 // want says what would be right for k.

@@ -87,7 +87,7 @@ func (l *loader) readFlags(flags []Setting) {
 	}
 }
 
-// setItem adds to a list an item in its short form, FIRST or FIRST=SECOND.
+// setItem adds to a list an item in its short form, FIRST or FIRST=WORD=WORD.
 func (l *loader) setItem(list *list, text string, at origin, path string) {
 	n := list.length(l)
 	if n >= list.most {
@@ -98,13 +98,37 @@ func (l *loader) setItem(list *list, text string, at origin, path string) {
 	}
 	list.add(l, at)
 	path = fmt.Sprintf("%s[%d]", path, n)
-	first, second, both := text, "", false
+	parts := []string{text}
 	if len(list.item) > 1 {
-		first, second, both = strings.Cut(text, "=")
+		parts = strings.Split(text, "=")
 	}
-	l.setValue(&list.item[0], first, at, join(path, list.item[0].name))
-	if both {
-		l.setValue(&list.item[1], second, at, join(path, list.item[1].name))
+	l.setValue(&list.item[0], parts[0], at, join(path, list.item[0].name))
+	l.setWords(list.item[1:], parts[1:], at, path)
+}
+
+// setWords gives each word to the one of keys that knows it, in whichever order
+// they come. No two keys know the same word.
+func (l *loader) setWords(keys []key, words []string, at origin, path string) {
+	var known []string
+	for i := range keys {
+		known = append(known, keys[i].value.words...)
+	}
+	before := map[string]string{} // the words so far, by the names of their keys
+	for _, word := range words {
+		n := slices.IndexFunc(keys, func(k key) bool { return slices.Contains(k.value.words, word) })
+		switch {
+		case l.full():
+			return
+		case word == "":
+			l.fail(at, path, `has nothing after a "="; want `+orList(known))
+		case n < 0:
+			l.fail(at, path, unknownWord(shorten(word), known))
+		case before[keys[n].name] != "":
+			l.fail(at, join(path, keys[n].name), fmt.Sprintf("%q and %q cannot both hold; want one of them", before[keys[n].name], word))
+		default:
+			before[keys[n].name] = word
+			l.setValue(&keys[n], word, at, join(path, keys[n].name))
+		}
 	}
 }
 
@@ -125,7 +149,7 @@ func (l *loader) requireAll() {
 		return
 	}
 	visit(schema, "", func(_ *key, path string) {
-		if !l.set[path] && !strings.Contains(path, "[]") {
+		if _, set := l.set[path]; !set && !strings.Contains(path, "[]") {
 			l.fail(l.origin(1, 1), path, "has no default; want one")
 		}
 	})

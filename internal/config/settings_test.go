@@ -1,7 +1,9 @@
 package config
 
 import (
+	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,8 +59,14 @@ func TestEveryValueCanBeSetByTheEnvironment(t *testing.T) {
 		"UDPRELAY_PEERS_EXPIRY=5m",
 		"UDPRELAY_PEERS_MAX=7",
 		"UDPRELAY_PEERS_MAX_PER_ADDRESS=0",
+		"UDPRELAY_PEERS_JOINS_PER_SECOND=8",
+		"UDPRELAY_PEERS_JOINS_PER_SECOND_PER_ADDRESS=9",
 		"UDPRELAY_PEERS_STATIC=192.0.2.1:1, a.example:2",
-		"UDPRELAY_ACCESS=private, 203.0.113.0/24=receive,2001:db8::/32=nothing",
+		"UDPRELAY_ACCESS=private, 203.0.113.0/24=receive,2001:db8::/32=secret=nothing",
+		"UDPRELAY_JOIN_SECRET_FILE=/run/a=b,c",
+		"UDPRELAY_LIMITS_PEER_DATAGRAMS_PER_SECOND=10",
+		"UDPRELAY_LIMITS_PEER_BYTES_PER_SECOND=11KiB",
+		"UDPRELAY_LIMITS_EGRESS_BYTES_PER_SECOND=0",
 		"UDPRELAY_SOCKET_RECEIVE_BUFFER=1MiB",
 		"UDPRELAY_SOCKET_SEND_BUFFER=2MiB",
 		"UDPRELAY_SOCKET_TRAINS=off",
@@ -70,17 +78,21 @@ func TestEveryValueCanBeSetByTheEnvironment(t *testing.T) {
 	want := &Config{Listen: "127.0.0.1:0"}
 	want.Peers.Expiry = 5 * time.Minute
 	want.Peers.Max = 7
+	want.Peers.JoinsPerSecond, want.Peers.JoinsPerSecondPerAddress = 8, 9
 	want.Peers.Static = []StaticPeer{{"192.0.2.1:1"}, {"a.example:2"}}
 	for _, rule := range []struct {
 		from string
 		may  peers.May
-	}{{"private", peers.MayBoth}, {"203.0.113.0/24", peers.MayReceive}, {"2001:db8::/32", peers.MayNothing}} {
+		join peers.Join
+	}{{"private", peers.MayBoth, peers.JoinOpen}, {"203.0.113.0/24", peers.MayReceive, peers.JoinOpen}, {"2001:db8::/32", peers.MayNothing, peers.JoinSecret}} {
 		cover, err := peers.ParseFrom(rule.from)
 		if err != nil {
 			t.Fatal(err)
 		}
-		want.Access = append(want.Access, peers.Rule{From: rule.from, Cover: cover, May: rule.may})
+		want.Access = append(want.Access, peers.Rule{From: rule.from, Cover: cover, May: rule.may, Join: rule.join})
 	}
+	want.Join.SecretFile = "/run/a=b,c"
+	want.Limits.PeerDatagramsPerSecond, want.Limits.PeerBytesPerSecond = 10, 11<<10
 	want.Socket.ReceiveBuffer, want.Socket.SendBuffer, want.Socket.Trains = 1<<20, 2<<20, TrainsOff
 	want.Log.Level, want.Log.Format = slog.LevelDebug, FormatJSON
 	if diff := cmp.Diff(want, loaded, comparePrefixes); diff != "" {
@@ -148,6 +160,85 @@ func TestFlagsAddPeersAndReplaceRules(t *testing.T) {
 	}
 }
 
+func TestWordsOfARuleMayComeInAnyOrder(t *testing.T) {
+	for text, want := range map[string]string{
+		"any":                  "any both open",
+		"any=send":             "any send open",
+		"any=cookie":           "any both cookie",
+		"any=receive=cookie":   "any receive cookie",
+		"any=secret=receive":   "any receive secret",
+		"2001:db8::=open":      "2001:db8:: both open",
+		"10.0.0.0/8=open=both": "10.0.0.0/8 both open",
+	} {
+		secret := Setting{"--secret-file", "join.secret_file", "secret"}
+		for _, loaded := range []*Config{
+			first(load(t, "", nil, []Setting{{"--allow", "access", text}, secret})),
+			first(load(t, "", []string{"UDPRELAY_ACCESS=" + text}, []Setting{secret})),
+		} {
+			rule := loaded.Access[0]
+			if got := fmt.Sprint(rule.From, " ", rule.May, " ", rule.Join); got != want {
+				t.Errorf("%s: want %s, got %s", text, want, got)
+			}
+		}
+	}
+}
+
+func first(loaded *Config, _ []Warning) *Config { return loaded }
+
+func TestWrongWordsOfARuleAreNamed(t *testing.T) {
+	const (
+		words  = "both, send, receive, nothing, open, cookie or secret"
+		secret = `"secret" needs a secret, and join.secret_file is not set; want there the name of a file with the secret, such as /etc/udprelay/secret`
+	)
+	long := strings.Repeat("x", 1000)
+	for text, want := range map[string]string{
+		"any=":                 `access[0]: has nothing after a "="; want ` + words,
+		"any==send":            `access[0]: has nothing after a "="; want ` + words,
+		"any=send=":            `access[0]: has nothing after a "="; want ` + words,
+		"any=cokie":            `access[0]: unknown word "cokie"; did you mean "cookie"?`,
+		"any=all":              `access[0]: unknown word "all"; want ` + words,
+		"any=" + long:          `access[0]: unknown word "` + long[:60] + `…"; want ` + words,
+		"any=send=receive":     `access[0].may: "send" and "receive" cannot both hold; want one of them`,
+		"any=cookie=send=open": `access[0].join: "cookie" and "open" cannot both hold; want one of them`,
+		"any=cookie=cookie":    `access[0].join: "cookie" and "cookie" cannot both hold; want one of them`,
+		"any=secret":           `access[0].join: ` + secret,
+		"=secret":              "access[0].from: is empty; want any, loopback, private, link-local, an address, or a prefix such as 203.0.113.0/24\nSOURCE: access[0].join: " + secret,
+	} {
+		_, _, err := tryLoad(t, "", nil, []Setting{{"--allow", "access", text}})
+		wantError(t, err, "--allow: "+strings.ReplaceAll(want, "SOURCE", "--allow"))
+		_, _, err = tryLoad(t, "", []string{"UDPRELAY_ACCESS=" + text}, nil)
+		wantError(t, err, "UDPRELAY_ACCESS: "+strings.ReplaceAll(want, "SOURCE", "UDPRELAY_ACCESS"))
+	}
+}
+
+func TestARuleOfManyWordsDoesNotFloodTheLog(t *testing.T) {
+	_, _, err := tryLoad(t, "", []string{"UDPRELAY_ACCESS=any" + strings.Repeat("=x", 100_000)}, nil)
+	if lines := strings.Split(err.Error(), "\n"); len(lines) != maxErrors+1 {
+		t.Errorf("want %d lines, got %d", maxErrors+1, len(lines))
+	}
+}
+
+func TestASecretFileIsTakenBackByAnEmptyFlag(t *testing.T) {
+	file := "join:\n  secret_file: secret\n"
+	flag := []Setting{{"--secret-file", "join.secret_file", ""}}
+	if loaded, warnings := load(t, file, nil, flag); loaded.Join.SecretFile != "" || len(warnings) > 0 {
+		t.Errorf("want no file and no warning, got %q and %v", loaded.Join.SecretFile, warnings)
+	}
+	_, _, err := tryLoad(t, file+"access:\n- from: any\n  join: secret\n", nil, flag)
+	wantError(t, err, `room.yaml:5:9: access[0].join: "secret" needs a secret, and join.secret_file is not set; want there the name of a file with the secret, such as /etc/udprelay/secret`)
+	if loaded, _ := load(t, "access:\n- from: any\n  join: secret\n", []string{"UDPRELAY_JOIN_SECRET_FILE=x"}, nil); loaded.Join.SecretFile != "x" {
+		t.Errorf("want the file of the environment, got %q", loaded.Join.SecretFile)
+	}
+}
+
+func TestAnOpenRuleFromAFlagIsAWarning(t *testing.T) {
+	_, warnings := load(t, "", nil, []Setting{{"--allow", "access", "any=receive"}, {"--expiry", "peers.expiry", "2h"}})
+	const want = "--allow: access[0]: the rule for any lets everybody join without a proof: one datagram with a forged source address makes a stranger a receiver for 2h, who then gets all that peers send; want join: cookie, or a rule for the networks that you know"
+	if len(warnings) != 1 || warnings[0].String() != want {
+		t.Errorf("want %q, got %v", want, warnings)
+	}
+}
+
 func TestMistakesOfAllSourcesComeAtOnce(t *testing.T) {
 	_, _, err := tryLoad(t, "peers:\n  max: 0x1\n  static:\n  - address: 192.0.2.1:1\n", []string{
 		"UDPRELAY_PEERS_EXPIRY=60",
@@ -163,7 +254,7 @@ func TestMistakesOfAllSourcesComeAtOnce(t *testing.T) {
 	wantError(t, err, `room.yaml:2:8: peers.max: "0x1" is no whole number; want a number from 1 to 1000000, or 0 for no limit
 UDPRELAY_PEERS_EXPIRY: peers.expiry: "60" has no unit; want a duration such as 60s, 5m or 1h30m
 UDPRELAY_ACCESS: access[1].from: is empty; want any, loopback, private, link-local, an address, or a prefix such as 203.0.113.0/24
-UDPRELAY_ACCESS: access[2].may: unknown word "recv"; want both, send, receive or nothing
+UDPRELAY_ACCESS: access[2]: unknown word "recv"; want both, send, receive, nothing, open, cookie or secret
 --listen: listen: is empty; want host:port such as ":9000" or "192.0.2.1:9000"
 --log-level: log.level: unknown word "wran"; did you mean "warn"?
 --allow: access[0].from: unknown word "privat"; did you mean "private"?
@@ -178,7 +269,7 @@ func TestMistakesBetweenSourcesNameTheOther(t *testing.T) {
 }
 
 func TestAHiddenRuleFromAFlagIsAWarning(t *testing.T) {
-	_, warnings := load(t, "", nil, []Setting{{"--allow", "access", "any"}, {"--allow", "access", "private=send"}})
+	_, warnings := load(t, "", nil, []Setting{{"--allow", "access", "any=cookie"}, {"--allow", "access", "private=send"}})
 	if len(warnings) != 1 || warnings[0].String() != "--allow: access[1]: the rule for private never decides: access[0] at --allow comes first and covers all of it" {
 		t.Errorf("want one warning of the second rule, got %v", warnings)
 	}

@@ -91,12 +91,12 @@ func TestShippedCommentsLoad(t *testing.T) {
 	if err != nil || len(warnings) > 0 {
 		t.Fatalf("want neither error nor warning, got %v and %v", err, warnings)
 	}
-	// The last rule spells out the defaults of may and join, the first has none.
+	// The last rule spells out the default of may, the first has none.
 	first, last := loaded.Access[0], loaded.Access[len(loaded.Access)-1]
 	if first.May != last.May {
 		t.Errorf("may: want %q as the comment in config.yaml, got %q without the key", last.May, first.May)
 	}
-	for _, comment := range []string{"# both (default), send, receive, nothing", "# open (default): "} {
+	for _, comment := range []string{"# both (default), send, receive, nothing", "# open (default): ", "# cookie: ", "; secret: "} {
 		if !strings.Contains(string(shipped(t)), comment) {
 			t.Errorf("want %q in config.yaml", comment)
 		}
@@ -156,7 +156,7 @@ func TestDocumentationHasEveryKeyWithItsDefaultAndRange(t *testing.T) {
 		t.Fatalf("keys (-schema +documentation):\n%s", diff)
 	}
 	for path, want := range flatten(t, shipped(t)) {
-		if path == "listen" {
+		if path == "listen" || want == "" {
 			want = `"` + want + `"`
 		}
 		if got := rows[path].standard; want != "list" && !strings.Contains(path, "[]") && got != "`"+want+"`" {
@@ -164,18 +164,26 @@ func TestDocumentationHasEveryKeyWithItsDefaultAndRange(t *testing.T) {
 		}
 	}
 	buffers := fmt.Sprintf("size, %s to %s", formatSize(leastBuffer), formatSize(mostBuffer))
+	rate := fmt.Sprintf("size, %s to %s, or 0", formatSize(leastBytes), formatSize(mostBytes))
 	for path, want := range map[string]string{
-		"peers.expiry":          fmt.Sprintf("duration, %s to %s", formatDuration(leastExpiry), formatDuration(mostExpiry)),
-		"peers.max":             fmt.Sprintf("0 to %d", maxLearned),
-		"peers.max_per_address": fmt.Sprintf("0 to %d", maxLearned),
-		"peers.static":          fmt.Sprintf("list, at most %d", maxStatic),
-		"access":                fmt.Sprintf("list, at most %d", maxRules),
-		"socket.receive_buffer": buffers,
-		"socket.send_buffer":    buffers,
-		"socket.trains":         "`auto`, `off`",
-		"log.level":             "`debug`, `info`, `warn`, `error`",
-		"log.format":            "`text`, `json`",
-		"access[].may":          "`both`, `send`, `receive`, `nothing`",
+		"peers.expiry":                       fmt.Sprintf("duration, %s to %s", formatDuration(leastExpiry), formatDuration(mostExpiry)),
+		"peers.max":                          fmt.Sprintf("0 to %d", maxLearned),
+		"peers.max_per_address":              fmt.Sprintf("0 to %d", maxLearned),
+		"peers.joins_per_second":             fmt.Sprintf("0 to %d", maxLearned),
+		"peers.joins_per_second_per_address": fmt.Sprintf("0 to %d", maxLearned),
+		"limits.peer_datagrams_per_second":   fmt.Sprintf("0 to %d", mostDatagrams),
+		"limits.peer_bytes_per_second":       rate,
+		"limits.egress_bytes_per_second":     rate,
+		"join.secret_file":                   "file, or `\"\"` for none",
+		"access[].join":                      "`open`, `cookie`, `secret`",
+		"peers.static":                       fmt.Sprintf("list, at most %d", maxStatic),
+		"access":                             fmt.Sprintf("list, at most %d", maxRules),
+		"socket.receive_buffer":              buffers,
+		"socket.send_buffer":                 buffers,
+		"socket.trains":                      "`auto`, `off`",
+		"log.level":                          "`debug`, `info`, `warn`, `error`",
+		"log.format":                         "`text`, `json`",
+		"access[].may":                       "`both`, `send`, `receive`, `nothing`",
 	} {
 		if got := rows[path].value; got != want {
 			t.Errorf("%s: want the value %q, got %q", path, want, got)
@@ -202,7 +210,11 @@ func TestDocumentedVariablesLoad(t *testing.T) {
 		t.Fatalf("want the variables, got %d", len(found))
 	}
 	for _, match := range found {
-		_, warnings, err := Load(shipped(t), nil, []string{match[1]}, nil)
+		environ := []string{match[1]}
+		if strings.HasPrefix(match[1], "UDPRELAY_JOIN_SECRET_FILE=") {
+			environ = append(environ, "UDPRELAY_ACCESS=any=secret") // of no use otherwise
+		}
+		_, warnings, err := Load(shipped(t), nil, environ, nil)
 		if err != nil || len(warnings) > 0 {
 			t.Errorf("%s: want neither error nor warning, got %v and %v", match[1], err, warnings)
 		}

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 var durationShape = regexp.MustCompile(`^([0-9]+(\.[0-9]+)?(h|m|s|ms))+$`)
@@ -82,6 +84,25 @@ func size(least, most int, field func(*Config) *int) *value {
 	return &value{want: want, set: set}
 }
 
+// sizeOrNone is a number of bytes from least to most, or 0 for no limit.
+func sizeOrNone(least, most int, field func(*Config) *int) *value {
+	sized := size(least, most, field)
+	set := func(l *loader, text string) string {
+		if text == "0" {
+			*field(&l.config) = 0
+			return ""
+		}
+		wrong := sized.set(l, text)
+		if wrong != "" && !strings.HasSuffix(wrong, "?") {
+			wrong += orNoLimit
+		}
+		return wrong
+	}
+	return &value{want: sized.want + orNoLimit, set: set}
+}
+
+const orNoLimit = ", or 0 for no limit"
+
 // parseUnit returns the bytes of a unit; number is what stands before it.
 func parseUnit(number, unit string) (bytes int, wrong string) {
 	for _, u := range sizeUnits {
@@ -98,6 +119,14 @@ func parseUnit(number, unit string) (bytes int, wrong string) {
 	return 0, fmt.Sprintf("has the unknown unit %q; want B, KiB, MiB or GiB", unit)
 }
 
+// formatSizeOrNone writes n bytes as formatSize does, and no limit as 0.
+func formatSizeOrNone(n int) string {
+	if n == 0 {
+		return "0"
+	}
+	return formatSize(n)
+}
+
 // formatSize writes n bytes in the largest unit that divides it.
 func formatSize(n int) string {
 	for _, u := range sizeUnits {
@@ -110,14 +139,14 @@ func formatSize(n int) string {
 
 // limit is a number up to most, where 0 stands for no limit.
 func limit(most int, field func(*Config) *int) *value {
-	want := fmt.Sprintf("a number from 1 to %d, or 0 for no limit", most)
+	want := fmt.Sprintf("a number from 1 to %d", most) + orNoLimit
 	set := func(l *loader, text string) string {
 		n, wrong := parseWhole(text)
 		if wrong != "" {
 			return fmt.Sprintf("%q %s; want %s", text, wrong, want)
 		}
 		if n < 0 || n > most {
-			return fmt.Sprintf("%s is out of range; want 1 to %d, or 0 for no limit", text, most)
+			return fmt.Sprintf("%s is out of range; want 1 to %d", text, most) + orNoLimit
 		}
 		*field(&l.config) = n
 		return ""
@@ -149,6 +178,22 @@ func isNumber(text string) bool {
 	return text != "" && strings.Trim(text, "-+.0123456789") == ""
 }
 
+// fileName is the name of a file, or "" for none.
+func fileName(field func(*Config) *string) *value {
+	set := func(l *loader, text string) string {
+		*field(&l.config) = text
+		for _, r := range text {
+			if r == utf8.RuneError || !unicode.IsPrint(r) {
+				return fmt.Sprintf("%q has the character %q in it; want %s", text, r, fileWant)
+			}
+		}
+		return ""
+	}
+	return &value{want: fileWant, optional: true, set: set}
+}
+
+var fileWant = fmt.Sprintf(`the name of a file, at most %d bytes, or "" for none`, maxValue)
+
 // A named is a value with the word that stands for it.
 type named[T any] struct {
 	word  string
@@ -179,7 +224,7 @@ func word[T any](field func(*Config) *T, choices ...named[T]) *value {
 		}
 		return unknownWord(text, words)
 	}
-	return &value{want: orList(words), set: set}
+	return &value{want: orList(words), words: words, set: set}
 }
 
 func unknownWord(text string, words []string) string {

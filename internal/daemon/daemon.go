@@ -14,8 +14,15 @@ import (
 )
 
 // Run runs a relay as cfg says until ctx is cancelled, which is no error. The
-// error may be a [*BindError].
+// error may be a [*BindError] or a [*config.UnreadableSecret].
 func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
+	secret, warnings, err := cfg.ReadSecret()
+	if err != nil {
+		return err
+	}
+	for _, warning := range warnings {
+		log.Warn(warning.String())
+	}
 	conn, err := listen(ctx, cfg.Listen)
 	if ctx.Err() != nil {
 		if err == nil {
@@ -26,18 +33,7 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	r, err := relay.New(conn, relay.Options{
-		Peers: peers.Options{
-			Expiry:        cfg.Peers.Expiry,
-			Max:           cfg.Peers.Max,
-			MaxPerAddress: cfg.Peers.MaxPerAddress,
-			Access:        cfg.Access,
-		},
-		ReceiveBuffer: cfg.Socket.ReceiveBuffer,
-		SendBuffer:    cfg.Socket.SendBuffer,
-		NoTrains:      cfg.Socket.Trains == config.TrainsOff,
-		Logger:        log,
-	})
+	r, err := relay.New(conn, options(cfg, secret, log))
 	if err != nil {
 		return err
 	}
@@ -57,6 +53,31 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	return err
 }
 
+// options returns what cfg says to the datapath.
+func options(cfg *config.Config, secret []byte, log *slog.Logger) relay.Options {
+	return relay.Options{
+		Peers: peers.Options{
+			Expiry:        cfg.Peers.Expiry,
+			Max:           cfg.Peers.Max,
+			MaxPerAddress: cfg.Peers.MaxPerAddress,
+			Access:        cfg.Access,
+
+			JoinsPerSecond:           cfg.Peers.JoinsPerSecond,
+			JoinsPerSecondPerAddress: cfg.Peers.JoinsPerSecondPerAddress,
+		},
+		ReceiveBuffer: cfg.Socket.ReceiveBuffer,
+		SendBuffer:    cfg.Socket.SendBuffer,
+		NoTrains:      cfg.Socket.Trains == config.TrainsOff,
+		Limits: relay.Limits{
+			PeerDatagrams: cfg.Limits.PeerDatagramsPerSecond,
+			PeerBytes:     cfg.Limits.PeerBytesPerSecond,
+			EgressBytes:   cfg.Limits.EgressBytesPerSecond,
+		},
+		Secret: secret,
+		Logger: log,
+	}
+}
+
 // describe says in a few lines what holds.
 func describe(log *slog.Logger, cfg *config.Config, r *relay.Relay) {
 	addr := r.Addr()
@@ -72,6 +93,11 @@ func describe(log *slog.Logger, cfg *config.Config, r *relay.Relay) {
 	log.Info("peers", "expiry", cfg.Peers.Expiry, "max", limit(cfg.Peers.Max),
 		"max_per_address", limit(cfg.Peers.MaxPerAddress), "static", len(cfg.Peers.Static))
 	log.Info("access", "rules", rules(cfg.Access))
+	log.Info("limits", "joins_per_second", limit(cfg.Peers.JoinsPerSecond),
+		"joins_per_second_per_address", limit(cfg.Peers.JoinsPerSecondPerAddress),
+		"peer_datagrams_per_second", limit(cfg.Limits.PeerDatagramsPerSecond),
+		"peer_bytes_per_second", limit(cfg.Limits.PeerBytesPerSecond),
+		"egress_bytes_per_second", limit(cfg.Limits.EgressBytesPerSecond))
 }
 
 // limit writes a number that is no limit if it is 0.
@@ -86,7 +112,7 @@ func limit(n int) string {
 func rules(access []peers.Rule) string {
 	var text strings.Builder
 	for _, rule := range access {
-		fmt.Fprintf(&text, "%s may %s, ", rule.From, mayWord(rule.May))
+		fmt.Fprintf(&text, "%s may %s%s, ", rule.From, mayWord(rule.May), proofWord(rule))
 	}
 	if text.Len() == 0 {
 		return "all are refused but static peers"
@@ -104,6 +130,19 @@ func mayWord(may peers.May) string {
 		return "do nothing"
 	}
 	return "only " + may.String()
+}
+
+// proofWord writes what a rule asks of a sender first.
+func proofWord(rule peers.Rule) string {
+	switch {
+	case rule.May == peers.MayNothing:
+		return ""
+	case rule.Join == peers.JoinCookie:
+		return " after a proof"
+	case rule.Join == peers.JoinSecret:
+		return " after a proof with the secret"
+	}
+	return ""
 }
 
 // sayTotals says what the relay has done.

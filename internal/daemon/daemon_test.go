@@ -1,0 +1,123 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"udprelay/internal/config"
+	"udprelay/peers"
+	"udprelay/relay"
+)
+
+// configured loads the shipped defaults with flags.
+func configured(t *testing.T, flags ...config.Setting) *config.Config {
+	t.Helper()
+	defaults, err := os.ReadFile("../../config.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, _, err := config.Load(defaults, nil, nil, flags)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+func allow(rule string) config.Setting {
+	return config.Setting{Name: "--allow", Key: "access", Value: rule}
+}
+
+func secretFile(name string) config.Setting {
+	return config.Setting{Name: "--secret-file", Key: "join.secret_file", Value: name}
+}
+
+func TestEveryKeyOfTheDatapathGetsThere(t *testing.T) {
+	set := func(key, value string) config.Setting { return config.Setting{Name: key, Key: key, Value: value} }
+	got := options(configured(t,
+		set("peers.expiry", "1s"), set("peers.max", "2"), set("peers.max_per_address", "3"),
+		set("peers.joins_per_second", "4"), set("peers.joins_per_second_per_address", "5"),
+		allow("::/0=cookie=send"),
+		set("limits.peer_datagrams_per_second", "6"), set("limits.peer_bytes_per_second", "7KiB"), set("limits.egress_bytes_per_second", "8MiB"),
+		set("socket.receive_buffer", "9MiB"), set("socket.send_buffer", "10MiB"), set("socket.trains", "off"),
+	), []byte("secret"), nil)
+	want := relay.Options{
+		Peers: peers.Options{
+			Expiry:        time.Second,
+			Max:           2,
+			MaxPerAddress: 3,
+			Access: []peers.Rule{
+				{From: "::/0", Cover: []netip.Prefix{netip.MustParsePrefix("::/0")}, May: peers.MaySend, Join: peers.JoinCookie},
+			},
+			JoinsPerSecond:           4,
+			JoinsPerSecondPerAddress: 5,
+		},
+		ReceiveBuffer: 9 << 20,
+		SendBuffer:    10 << 20,
+		NoTrains:      true,
+		Limits:        relay.Limits{PeerDatagrams: 6, PeerBytes: 7 << 10, EgressBytes: 8 << 20},
+		Secret:        []byte("secret"),
+	}
+	comparePrefixes := cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
+	ignoreLogger := cmp.FilterValues(func(_, _ *slog.Logger) bool { return true }, cmp.Ignore())
+	if diff := cmp.Diff(want, got, comparePrefixes, ignoreLogger); diff != "" {
+		t.Errorf("options (-want +got):\n%s", diff)
+	}
+}
+
+func TestAccessRulesReadAsASentence(t *testing.T) {
+	cfg := configured(t, allow("loopback"), allow("10.0.0.0/8=nothing=cookie"), allow("private=receive=cookie"), allow("any=secret"), secretFile("x"))
+	const want = "loopback may send and receive, 10.0.0.0/8 may do nothing, private may only receive after a proof, any may send and receive after a proof with the secret, others are refused"
+	if got := rules(cfg.Access); got != want {
+		t.Errorf("want %q, got %q", want, got)
+	}
+}
+
+func TestNoRelayStartsWithoutTheSecretThatItsRulesAskFor(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "secret")
+	cfg := configured(t, config.Setting{Name: "--listen", Key: "listen", Value: "127.0.0.1:0"}, allow("any=secret"), secretFile(missing))
+	err := Run(context.Background(), cfg, slog.New(slog.DiscardHandler))
+	var unreadable *config.UnreadableSecret
+	if !errors.As(err, &unreadable) || unreadable.ExitCode() != 78 || err.Error() != missing+": join.secret_file: there is no such file" {
+		t.Errorf("want an error of the secret with exit code 78, got %v", err)
+	}
+}
+
+func TestAWeakSecretIsLoggedButNotItself(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(name, []byte("opensesame\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(name, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cfg := configured(t, config.Setting{Name: "--listen", Key: "listen", Value: "127.0.0.1:0"}, allow("any=secret"), secretFile(name))
+	var log bytes.Buffer
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := Run(ctx, cfg, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))); err != nil {
+		t.Fatal(err)
+	}
+	wants := []string{"level=WARN", "join.secret_file: the secret is 10 bytes long", "peer_datagrams_per_second=\"no limit\""}
+	if runtime.GOOS != "windows" {
+		wants = append(wants, "every user of this machine may read the secret")
+	}
+	for _, want := range wants {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("want %q in the log, got\n%s", want, log.String())
+		}
+	}
+	if strings.Contains(log.String(), "opensesame") {
+		t.Errorf("want no secret in the log, got\n%s", log.String())
+	}
+}
