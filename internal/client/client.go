@@ -36,6 +36,10 @@ const (
 	roomPause = time.Millisecond
 	roomTries = 7
 
+	// smallRead is more than the relay's own texts have, so that they are known
+	// whatever room the caller has.
+	smallRead = 64
+
 	// receivePause keeps a receive error that persists from taking a core.
 	receivePause = 10 * time.Millisecond
 )
@@ -48,6 +52,9 @@ var ErrTooLarge = errors.New("too large for one datagram")
 // Options are what a caller may choose. The zero value is fine.
 type Options struct {
 	KeepAlive time.Duration // an empty datagram leaves when nothing else did for so long; 0: DefaultKeepAlive
+	Secret    []byte        // what the relay may want to be shown the knowledge of; nil: there is none
+
+	jitter func(time.Duration) time.Duration // for tests; nil: at random
 }
 
 // Health is what a client knows of its relay. That is little, for UDP has no
@@ -57,6 +64,11 @@ type Health struct {
 	Received        uint64 // datagrams
 	PayloadsRefused uint64 // refusals that followed a payload; at least as many were lost, for hosts limit their ICMP
 	Refusing        bool   // the last datagram sent, payload or keep-alive, has been refused
+
+	WantsProof   bool   // the relay has asked this client for a proof
+	Proving      bool   // a proof is under way, or it has to be found out whether one is needed: Send waits
+	ShutOut      bool   // the same, for so long that Send does not wait any more, see ProofError
+	PayloadsLost uint64 // payloads that Send took, and the relay did not, for it wanted a proof first
 }
 
 // conn is what a Client needs of its connected UDP socket.
@@ -70,24 +82,32 @@ type conn interface {
 // goroutine, at the same time.
 type Client struct {
 	// Never change after Dial.
-	conn      conn
-	remote    netip.AddrPort
-	keepAlive time.Duration
-	ctx       context.Context // done: the client is closed
-	cancel    context.CancelFunc
-	refused   chan struct{} // holds one
-	wake      chan struct{} // holds one; for keepAlives
-	running   sync.WaitGroup
+	conn    conn
+	remote  netip.AddrPort
+	ctx     context.Context // done: the client is closed
+	cancel  context.CancelFunc
+	refused chan struct{} // holds one
+	proofs  chan struct{} // holds one
+	wake    chan struct{} // holds one; for keepIn
+	running sync.WaitGroup
 
-	mu        sync.Mutex // guards what follows
-	sentAt    time.Time
-	sentEmpty bool // the last datagram sent was a keep-alive
-	health    Health
+	// sending is full while something is written, so that nothing comes between
+	// the look at the joiner and the write. It is a lock that is taken before mu.
+	sending chan struct{}
+
+	mu          sync.Mutex // guards what follows
+	joiner      joiner
+	sentPayload bool // the last datagram sent was none of the client's own
+	health      Health
+	released    chan struct{} // closed when Send need not wait any more
 }
 
 // Dial joins the relay at address, HOST:PORT, with an empty datagram. Of a name
 // with several addresses it takes the first that the system can send to. The
 // client closes when ctx is done.
+//
+// A relay that wants a proof says so, and gets it, while Receive is called: that
+// is where its answers are read.
 func Dial(ctx context.Context, address string, options Options) (*Client, error) {
 	if err := CheckAddress(address); err != nil {
 		return nil, err
@@ -109,15 +129,14 @@ func Dial(ctx context.Context, address string, options Options) (*Client, error)
 // start makes a client of a connected socket.
 func start(ctx context.Context, socket conn, remote netip.AddrPort, options Options) (*Client, error) {
 	c := &Client{
-		conn:      socket,
-		remote:    remote,
-		keepAlive: options.KeepAlive,
-		refused:   make(chan struct{}, 1),
-		wake:      make(chan struct{}, 1),
-		sentEmpty: true,
-	}
-	if c.keepAlive <= 0 {
-		c.keepAlive = DefaultKeepAlive
+		conn:     socket,
+		remote:   remote,
+		refused:  make(chan struct{}, 1),
+		proofs:   make(chan struct{}, 1),
+		wake:     make(chan struct{}, 1),
+		sending:  make(chan struct{}, 1),
+		joiner:   newJoiner(options, time.Now()),
+		released: make(chan struct{}),
 	}
 	c.ctx, c.cancel = context.WithCancel(ctx)
 	if err := c.Send(nil); err != nil {
@@ -126,7 +145,7 @@ func start(ctx context.Context, socket conn, remote netip.AddrPort, options Opti
 		return nil, err
 	}
 	context.AfterFunc(c.ctx, func() { socket.Close() }) // ends reads and writes that wait
-	c.running.Go(c.keepAlives)
+	c.running.Go(c.keepIn)
 	return c, nil
 }
 
@@ -134,17 +153,67 @@ func start(ctx context.Context, socket conn, remote netip.AddrPort, options Opti
 func (c *Client) RemoteAddr() netip.AddrPort { return c.remote }
 
 // Send sends one datagram; an empty one is a keep-alive. It waits while the
-// system has no room. An error wraps ErrTooLarge, net.ErrClosed or the error
-// of the system, and then this datagram did not leave; no error means only
-// that it left this machine or waits to do so.
+// system has no room, and while the relay is given a proof that it wants; when
+// that takes longer than 10 seconds, or the relay has refused three proofs,
+// Send fails until the relay accepts one. An error wraps ErrTooLarge,
+// net.ErrClosed, a *ProofError or the error of the system, and then this
+// datagram did not leave; no error means only that it left this machine or
+// waits to do so.
+//
+// Payloads that leave before the relay says that it wants a proof are lost at
+// it. So those of the first 4 seconds, of at most about 256 KiB, are kept, and
+// sent when it has the proof. A relay that forgets a client later loses what
+// comes until it has said so, as payloads may not come twice.
 func (c *Client) Send(payload []byte) error {
 	if len(payload) > MaxPayload {
 		return fmt.Errorf("send %d bytes to %s: %w (at most %d)", len(payload), c.remote, ErrTooLarge, MaxPayload)
 	}
+	for {
+		wait, err := c.send(payload)
+		if wait == nil {
+			return err
+		}
+		select {
+		case <-wait:
+		case <-c.ctx.Done():
+			return net.ErrClosed
+		}
+	}
+}
+
+// send is Send, but returns what to wait for where that has to wait.
+func (c *Client) send(payload []byte) (wait <-chan struct{}, err error) {
+	c.sending <- struct{}{}
+	defer func() { <-c.sending }()
+	c.mu.Lock()
+	held, shutOut, released := c.joiner.holds(), c.shutOut(), c.released
+	if !held {
+		c.joiner.sends(len(payload) == 0, time.Now())
+	}
+	c.mu.Unlock()
+	switch {
+	case held && len(payload) == 0:
+		return nil, nil // the client asks by itself
+	case held && shutOut != nil:
+		return nil, shutOut
+	case held:
+		return released, nil
+	}
+	if err := c.write(payload, len(payload) > 0); err != nil || len(payload) == 0 {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.joiner.sent(payload, time.Now())
+	return nil, nil
+}
+
+// write writes one datagram, a payload or one of the client's own.
+func (c *Client) write(datagram []byte, isPayload bool) error {
 	pause := roomPause
 	for tries := 1; ; tries++ {
-		before := c.markSent(len(payload) == 0)
-		_, err := c.conn.Write(payload)
+		before := c.markSent(isPayload)
+		_, err := c.conn.Write(datagram)
 		switch {
 		case err == nil:
 			return nil
@@ -157,31 +226,38 @@ func (c *Client) Send(payload []byte) error {
 		case isFull(err) && tries < roomTries && c.pause(pause):
 			pause *= 2
 		case isTooLarge(err):
-			return fmt.Errorf("send %d bytes to %s: %w", len(payload), c.remote, ErrTooLarge)
+			return fmt.Errorf("send %d bytes to %s: %w", len(datagram), c.remote, ErrTooLarge)
 		default:
 			return fmt.Errorf("send to %s: %w", c.remote, bare(err))
 		}
 	}
 }
 
-// Receive waits for a datagram and returns its length; what does not fit into
-// buf is lost, so MaxPayload bytes are a good size. Refusals and errors that
-// pass are not returned: the client goes on. After Close, or when the context
-// is done, the error is net.ErrClosed.
+// Receive waits for a payload and returns its length; what does not fit into
+// buf is lost, so MaxPayload bytes are a good size. Empty datagrams and
+// cookies, by which the relay asks for a proof, are not returned. Refusals and
+// errors that pass are not returned: the client goes on. After Close, or when
+// the context is done, the error is net.ErrClosed.
 func (c *Client) Receive(buf []byte) (int, error) {
+	read := buf
+	if len(buf) < smallRead {
+		read = make([]byte, smallRead)
+	}
 	for {
-		n, err := c.conn.Read(buf)
+		n, err := c.conn.Read(read)
 		switch {
 		case err == nil:
-			c.mu.Lock()
-			c.health.Received++
-			c.mu.Unlock()
-			return n, nil
+			if c.heard(read[:n]) {
+				if len(buf) < smallRead {
+					n = copy(buf, read[:n])
+				}
+				return n, nil
+			}
 		case c.ctx.Err() != nil:
 			return 0, net.ErrClosed
 		case isRefused(err):
 			c.mu.Lock()
-			last := c.sentEmpty
+			last := c.sentPayload
 			c.mu.Unlock()
 			c.markRefused(last)
 		case isPassing(err):
@@ -190,6 +266,54 @@ func (c *Client) Receive(buf []byte) (int, error) {
 			return 0, fmt.Errorf("receive from %s: %w", c.remote, bare(err))
 		}
 	}
+}
+
+// heard takes a datagram of the relay's and reports whether it is for the user.
+func (c *Client) heard(datagram []byte) bool {
+	c.mu.Lock()
+	c.health.Received++
+	before := c.joiner.next
+	was := c.joiner.state
+	mine := c.joiner.heard(datagram, time.Now())
+	c.publish()
+	changed := was != c.joiner.state || before != c.joiner.next || c.joiner.suspect
+	c.mu.Unlock()
+	if changed {
+		signal(c.wake)
+	}
+	return mine
+}
+
+// publish makes known what the joiner does now. The caller holds mu.
+func (c *Client) publish() {
+	j, h := &c.joiner, &c.health
+	before := *h
+	h.WantsProof, h.Proving, h.ShutOut, h.PayloadsLost = j.asked, j.holds(), j.shutOut, j.lost
+	if before.Proving != h.Proving || before.ShutOut != h.ShutOut {
+		signal(c.proofs)
+		// Who waits looks again.
+		close(c.released)
+		c.released = make(chan struct{})
+	}
+}
+
+// signal puts a value into a channel that holds one, unless it has one.
+func signal(channel chan<- struct{}) {
+	select {
+	case channel <- struct{}{}:
+	default:
+	}
+}
+
+// Proofs yields a value after Proving or ShutOut of Health have changed, once
+// or several times.
+func (c *Client) Proofs() <-chan struct{} { return c.proofs }
+
+// ProofError returns why Send fails at a relay that wants a proof, or nil.
+func (c *Client) ProofError() *ProofError {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.shutOut()
 }
 
 // Refused yields a value after one refusal or several: the host of the relay
@@ -213,9 +337,9 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// keepAlives sends an empty datagram whenever one is due.
-func (c *Client) keepAlives() {
-	timer := time.NewTimer(c.keepAlive)
+// keepIn sends what is due: keep-alives, and what a proof needs.
+func (c *Client) keepIn() {
+	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
@@ -224,51 +348,56 @@ func (c *Client) keepAlives() {
 		case <-timer.C:
 		case <-c.wake:
 		}
-		if c.untilDue() <= 0 {
-			_ = c.Send(nil) // a network that is away may come back: the next one tries again
-		}
-		timer.Reset(c.untilDue())
+		timer.Reset(time.Until(c.sendDue()))
 	}
 }
 
-// untilDue returns how long the client may still be silent.
-func (c *Client) untilDue() time.Duration {
+// sendDue sends what is due, and returns when to do so again. A network that is
+// away may come back: the next one tries again.
+func (c *Client) sendDue() time.Time {
+	c.sending <- struct{}{}
+	defer func() { <-c.sending }()
+	c.mu.Lock()
+	datagrams, again := c.joiner.due(time.Now())
+	c.mu.Unlock()
+	failed := uint64(0)
+	for _, d := range datagrams {
+		if err := c.write(d.text, d.payload); err != nil && d.payload {
+			failed++
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	interval := c.keepAlive
-	if c.health.Refusing {
-		interval = min(interval, refusedRetry)
-	}
-	return interval - time.Since(c.sentAt)
+	c.joiner.lost += failed
+	c.publish()
+	return again
 }
 
 // markSent notes that a datagram is about to leave, and reports whether the
-// one before it was a keep-alive. It comes before the write, for the refusal
-// may be there before the write returns.
-func (c *Client) markSent(empty bool) (before bool) {
+// one before it was a payload. It comes before the write, for the refusal may
+// be there before the write returns.
+func (c *Client) markSent(payload bool) (before bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	before = c.sentEmpty
-	c.sentAt, c.sentEmpty, c.health.Refusing = time.Now(), empty, false
+	before = c.sentPayload
+	c.sentPayload, c.health.Refusing = payload, false
 	return before
 }
 
-// markRefused notes a refusal of a keep-alive or of a payload. Which datagram
-// it answers cannot be known; keep-alives leave only in silence, so the last
-// one sent is as good as certain.
-func (c *Client) markRefused(empty bool) {
+// markRefused notes a refusal of a payload or of a datagram of the client's
+// own. Which datagram it answers cannot be known; keep-alives leave mostly in
+// silence, so the last one sent is as good as certain.
+func (c *Client) markRefused(payload bool) {
 	c.mu.Lock()
 	c.health.Refusing = true
-	if !empty {
+	if payload {
 		c.health.PayloadsRefused++
 	}
+	c.joiner.refused(time.Now())
+	c.publish()
 	c.mu.Unlock()
-	for _, signal := range []chan struct{}{c.refused, c.wake} {
-		select {
-		case signal <- struct{}{}:
-		default: // one is there already
-		}
-	}
+	signal(c.refused)
+	signal(c.wake)
 }
 
 // pause waits for d and reports whether the client is still open.

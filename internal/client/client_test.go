@@ -180,7 +180,7 @@ func TestAnOldRefusalDoesNotCostTheNextDatagram(t *testing.T) {
 	if err := c.Send([]byte("hello")); err != nil {
 		t.Fatal(err)
 	}
-	if got := relay.Next(t).Payload; got != "hello" {
+	if got := relay.NextPayload(t); got != "hello" {
 		t.Errorf("want %q, got %q", "hello", got)
 	}
 }

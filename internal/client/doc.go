@@ -1,6 +1,7 @@
 // Package client takes part in a relay as any UDP program can: it joins with
 // an empty datagram, sends, receives, and keeps its place with keep-alives
-// while it is silent.
+// while it is silent. A relay that wants a proof (package proof) answers an empty
+// datagram with an empty one, and only then the client gives it.
 //
 // It knows nothing of command lines. How payloads appear on standard input and
 // output is the business of package stream below it.

@@ -90,10 +90,11 @@ func (f *fakeConn) wantSent(t *testing.T, want ...sent) {
 
 var relayAddr = netip.MustParseAddrPort("192.0.2.1:9000")
 
-// startFake starts a client on fake with the default keep-alive of 15 s.
+// startFake starts a client on fake with the default keep-alive of 15 s and
+// without chance.
 func startFake(t *testing.T, fake *fakeConn) *Client {
 	t.Helper()
-	c, err := start(context.Background(), fake, relayAddr, Options{})
+	c, err := start(context.Background(), fake, relayAddr, Options{jitter: func(d time.Duration) time.Duration { return d }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,12 +106,14 @@ func TestKeepAlivesFollowTheLastDatagram(t *testing.T) {
 		fake := newFakeConn()
 		c := startFake(t, fake)
 		defer c.Close()
-		time.Sleep(10 * time.Second) // the bubble's time: no waiting
+		time.Sleep(20 * time.Second) // the bubble's time: no waiting
 		if err := c.Send([]byte("x")); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(31 * time.Second)
-		fake.wantSent(t, sent{0, ""}, sent{10 * time.Second, "x"}, sent{25 * time.Second, ""}, sent{40 * time.Second, ""})
+		fake.wantSent(t, // the first one again and again, as nothing is heard, then x and keep-alives
+			sent{0, ""}, sent{1 * time.Second, ""}, sent{3 * time.Second, ""}, sent{7 * time.Second, ""}, sent{15 * time.Second, ""},
+			sent{20 * time.Second, "x"}, sent{35 * time.Second, ""}, sent{50 * time.Second, ""})
 	})
 }
 
@@ -124,7 +127,8 @@ func TestARefusedClientTriesAgainEverySecond(t *testing.T) {
 		time.Sleep(1500 * time.Millisecond)
 		fake.reads <- syscall.ECONNREFUSED // answers the one after 1 s; the next ones are not refused
 		time.Sleep(17 * time.Second)
-		fake.wantSent(t, sent{0, ""}, sent{time.Second, ""}, sent{2 * time.Second, ""}, sent{17 * time.Second, ""})
+		fake.wantSent(t, sent{0, ""}, sent{time.Second, ""}, sent{2 * time.Second, ""},
+			sent{3 * time.Second, ""}, sent{7 * time.Second, ""}, sent{15 * time.Second, ""})
 	})
 }
 

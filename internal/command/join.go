@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"runtime"
@@ -15,9 +16,11 @@ import (
 
 	"udprelay/internal/client"
 	"udprelay/internal/client/stream"
+	"udprelay/internal/proof"
 )
 
 const (
+	exitNoInput     = 66 // EX_NOINPUT
 	exitUnreachable = 69 // EX_UNAVAILABLE
 
 	// defaultReadSize fits any path of IPv6, whose least MTU is 1280 bytes, and
@@ -48,6 +51,13 @@ An empty datagram joins, and another leaves whenever nothing was sent for the
 time of --keep-alive, so that neither the relay nor a NAT on the way forgets
 this peer.
 
+A relay that wants a proof of this peer's address gets it at once, and what was
+sent meanwhile is sent again; one that wants a secret, too, needs --secret-file.
+Until the relay accepts the proof, nothing more is read from the input, and join
+does not end with it. After three refused proofs, or ten seconds, it says so and
+goes on trying, but what it reads then is not sent; if that is still so in the
+end, or something was lost, the exit code is 69.
+
 It ends with the input, unless --wait has it receive for longer, when nobody
 reads its output any more (on Linux at once, elsewhere with the next datagram),
 or when it is stopped (Ctrl-C, SIGTERM); the exit code is then 0. A service
@@ -57,7 +67,8 @@ UDP gives no answer, so exit code 0 does not mean that anything arrived. Only a
 host where nothing listens may say so, by ICMP. While that happens join goes on
 trying, every second. If it happened to what was sent, or still happens when
 the input ends, the exit code is 69. For this join stays 100 milliseconds after
-the end of the input; give a relay further away more time with --wait 1s.
+the end of the input; give a relay further away, which may want a proof, more
+time with --wait 1s.
 
 Examples:
   udprelay join localhost:9000                          # chat: type, and everyone else reads it
@@ -65,7 +76,8 @@ Examples:
   tail -f app.log | udprelay join relay.example:9000    # send lines as they come
   udprelay join --no-input localhost:9000 | grep ERROR  # only listen
   echo "01 02:ff" | udprelay join --hex --wait 2s localhost:9000  # send 3 bytes, show what is said to that
-  udprelay join --raw --no-input '[::1]:9000' > dump    # payloads as they are`
+  udprelay join --raw --no-input '[::1]:9000' > dump    # payloads as they are
+  udprelay join --secret-file relay.secret relay.example:9000  # a relay whose rule says join: secret`
 
 func joinCommand(world World) *cli.Command {
 	return &cli.Command{
@@ -79,6 +91,7 @@ func joinCommand(world World) *cli.Command {
 			&cli.IntFlag{Name: "size", Value: defaultReadSize, Usage: "with --raw, read at most `BYTES` for one datagram"},
 			&cli.DurationFlag{Name: "wait", Usage: "go on receiving for `DURATION` when the input has ended"},
 			&cli.BoolFlag{Name: "no-input", Usage: "leave standard input alone, receive until stopped", DisableDefaultText: true},
+			&cli.StringFlag{Name: "secret-file", Usage: "`FILE` with the secret, for a relay that wants one"},
 			&cli.DurationFlag{Name: "keep-alive", Value: client.DefaultKeepAlive, Usage: "send an empty datagram when nothing was sent for `DURATION`"},
 		},
 		Action: func(c *cli.Context) error {
@@ -99,7 +112,15 @@ func joinCommand(world World) *cli.Command {
 
 // join runs the session; ctx is done when a signal has stopped it.
 func join(ctx context.Context, world World, c *cli.Context) error {
-	relay, err := client.Dial(ctx, c.Args().First(), client.Options{KeepAlive: c.Duration("keep-alive")})
+	settings := client.Options{KeepAlive: c.Duration("keep-alive")}
+	if name := c.String("secret-file"); name != "" {
+		secret, err := proof.ReadSecret(name)
+		if err != nil {
+			return &noSecret{name, err}
+		}
+		settings.Secret = secret
+	}
+	relay, err := client.Dial(ctx, c.Args().First(), settings)
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -130,10 +151,26 @@ func join(ctx context.Context, world World, c *cli.Context) error {
 	}
 
 	err = stream.Run(ctx, relay, options)
+	if unproven := (*stream.UnprovenError)(nil); errors.As(err, &unproven) {
+		return &unreachable{err, proofHint(unproven.Why)}
+	}
 	if errors.As(err, new(*stream.RefusedError)) {
 		return &unreachable{err, "is the relay running there? start one with: udprelay serve"}
 	}
 	return err
+}
+
+// proofHint is the way out when the relay accepts no proof.
+func proofHint(why *client.ProofError) string {
+	switch {
+	case why == nil:
+		return ""
+	case !why.Refused:
+		return "a relay answers an address a few times a second; do many clients join from this one?"
+	case why.Secret:
+		return "is it the secret of this relay?"
+	}
+	return "does it want a secret? give it with --secret-file FILE"
 }
 
 // greeting says no more than is known: UDP has no answer.
@@ -177,11 +214,28 @@ func checkJoin(c *cli.Context) error {
 		return refuse("--wait begins when the input ends, so it has no meaning with --no-input")
 	case wait < 0:
 		return refuse("--wait %v: want 0s or more", wait)
+	case c.IsSet("secret-file") && c.String("secret-file") == "":
+		return refuse("--secret-file names no file")
 	case keepAlive < leastKeepAlive:
 		return refuse("--keep-alive %v: want %v or more", keepAlive, leastKeepAlive)
 	}
 	return nil
 }
+
+// noSecret is a file of --secret-file without a secret.
+type noSecret struct {
+	name string
+	err  error
+}
+
+func (e *noSecret) Error() string {
+	if path := (*fs.PathError)(nil); errors.As(e.err, &path) {
+		return fmt.Sprintf("--secret-file: %s: %v", e.name, path.Err)
+	}
+	return "--secret-file: " + e.err.Error()
+}
+func (e *noSecret) Unwrap() error { return e.err }
+func (e *noSecret) ExitCode() int { return exitNoInput }
 
 // unreachable is a relay that cannot be found, or that said it is not there.
 type unreachable struct {

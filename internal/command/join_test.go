@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -238,6 +239,7 @@ func TestJoinRefusesWhatMakesNoSense(t *testing.T) {
 		"--wait -1s a:1":           {"--wait -1s: want 0s or more", help},
 		"--wait 1s --no-input a:1": {"--wait begins when the input ends, so it has no meaning with --no-input", help},
 		"--keep-alive 999ms a:1":   {"--keep-alive 999ms: want 1s or more", help},
+		"--secret-file= a:1":       {"--secret-file names no file", help},
 		"--once a:1":               {"unknown flag --once", help},
 	} {
 		code, stdout, stderr := run("", strings.Fields(args)...)
@@ -273,7 +275,7 @@ func TestJoinExamplesRun(t *testing.T) {
 func runExample(t *testing.T, example string) {
 	relay := relaytest.Start(t)
 	example = example[:strings.IndexAny(example, "|>#\n")]
-	example = strings.NewReplacer("localhost:9000", relay.Addr, "relay.example:9000", relay.Addr, "'[::1]:9000'", relay.Addr).Replace(example)
+	example = strings.NewReplacer("localhost:9000", relay.Addr, "relay.example:9000", relay.Addr, "'[::1]:9000'", relay.Addr, "relay.secret", secretFile(t, "s")).Replace(example)
 	stdin, typed := io.Pipe() // stays open
 	defer typed.Close()
 	var stderr bytes.Buffer
@@ -285,6 +287,108 @@ func runExample(t *testing.T, example string) {
 	relay.Send(t, relay.Next(t).From, "to nobody")
 	if code := <-ended; code != 0 || stderr.Len() > 0 {
 		t.Errorf("want exit code 0 in silence, got %d, %q", code, stderr.String())
+	}
+}
+
+// secretFile writes a file with a secret.
+func secretFile(t *testing.T, secret string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(name, []byte(secret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func TestJoinProves(t *testing.T) {
+	file := secretFile(t, "right")
+	for name, test := range map[string]struct {
+		secret []byte
+		args   []string
+	}{
+		"cookie":             {nil, nil},
+		"cookie, and secret": {nil, []string{"--secret-file", file}},
+		"secret":             {[]byte("right"), []string{"--secret-file", file}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			relay := relaytest.StartProving(t, relaytest.ProvingOptions{Secret: test.secret, Answers: 5})
+			code, stdout, stderr := run("deploy done, and long enough for a cookie\n", append(test.args, relay.Addr)...)
+			if code != 0 || stdout != "" || stderr != "" {
+				t.Errorf("want exit code 0 in silence, got %d, %q, %q", code, stdout, stderr)
+			}
+			if got, want := relay.Next(t), "deploy done, and long enough for a cookie\n"; got != want {
+				t.Errorf("want %q relayed, got %q", want, got)
+			}
+		})
+	}
+}
+
+func TestJoinTellsThatItsProofIsNotAccepted(t *testing.T) {
+	file := secretFile(t, "wrong")
+	for name, test := range map[string]struct {
+		args  []string
+		input string
+		hint  string
+	}{
+		"without a secret":    {nil, "lost\n", "does it want a secret? give it with --secret-file FILE"},
+		"with a wrong one":    {[]string{"--secret-file", file}, "lost\n", "is it the secret of this relay?"},
+		"and nothing to send": {nil, "", "does it want a secret? give it with --secret-file FILE"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			relay := relaytest.StartProving(t, relaytest.ProvingOptions{Secret: []byte("right"), Answers: 5})
+			code, stdout, stderr := run(test.input, append(test.args, relay.Addr)...)
+			want := "udprelay: the relay at " + relay.Addr + " wants a proof and does not accept ours"
+			if test.input != "" {
+				want += "; datagrams were lost"
+			}
+			if want += "\nhint: " + test.hint + "\n"; code != 69 || stdout != "" || stderr != want {
+				t.Errorf("want exit code 69, got %d, output %q, standard error:\nwant %q\ngot  %q", code, stdout, want, stderr)
+			}
+		})
+	}
+	t.Run("without input", func(t *testing.T) {
+		relay := relaytest.StartProving(t, relaytest.ProvingOptions{Secret: []byte("right"), Answers: 5})
+		read, write, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer read.Close()
+		j := startJoin(t, func(cmd *exec.Cmd) { cmd.Stderr = write }, "--no-input", "--keep-alive", "1s", relay.Addr)
+		write.Close()
+		_ = read.SetReadDeadline(time.Now().Add(3 * relaytest.Patience))
+		said := bufio.NewReader(read)
+		want := "udprelay: the relay at " + relay.Addr + " wants a proof and does not accept ours; still trying\n"
+		if got, err := said.ReadString('\n'); got != want || err != nil {
+			t.Errorf("want %q on standard error, got %q, %v", want, got, err)
+		}
+		relay.Forget(nil) // a cookie is enough from now on
+		for deadline := time.Now().Add(3 * relaytest.Patience); relay.Peers() == 0 && time.Now().Before(deadline); {
+			time.Sleep(10 * time.Millisecond)
+		}
+		relay.Say("welcome")
+		j.WantLine(t, "welcome\n")
+		j.Signal(t, syscall.SIGTERM)
+		j.WantEnd(t, 0, "")
+		if rest, err := io.ReadAll(said); len(rest) > 0 || err != nil {
+			t.Errorf("want it said once, got also %q, %v", rest, err)
+		}
+	})
+}
+
+func TestJoinNamesASecretThatItCannotRead(t *testing.T) {
+	none := filepath.Join(t.TempDir(), "none")
+	empty := secretFile(t, "")
+	long := secretFile(t, strings.Repeat("x", 5000))
+	for file, want := range map[string]string{
+		none:  "udprelay: --secret-file: " + none + ": no such file or directory\n",
+		empty: "udprelay: --secret-file: " + empty + " is empty: want the secret, such as a line of: openssl rand -hex 32\n",
+		long:  "udprelay: --secret-file: " + long + " has more than 4096 bytes: want the secret and nothing else\n",
+	} {
+		relay := relaytest.Start(t)
+		code, stdout, stderr := run("x\n", "--secret-file", file, relay.Addr)
+		if code != 66 || stdout != "" || stderr != want {
+			t.Errorf("want exit code 66, got %d, output %q, standard error:\nwant %q\ngot  %q", code, stdout, want, stderr)
+		}
 	}
 }
 

@@ -67,6 +67,25 @@ func (e *RefusedError) Error() string {
 	return message
 }
 
+// An UnprovenError says that the relay wants a proof, and did not get one that
+// it accepts, or not before datagrams were lost.
+type UnprovenError struct {
+	Addr netip.AddrPort
+	Why  *client.ProofError // nil: it accepted one in the end
+	Lost bool               // payloads, sent before or not sent
+}
+
+func (e *UnprovenError) Error() string {
+	message := "the relay at " + e.Addr.String() + " wants a proof, and accepted ours late"
+	if e.Why != nil {
+		message = e.Why.Error()
+	}
+	if e.Lost {
+		message += "; datagrams were lost"
+	}
+	return message
+}
+
 // errOutputClosed: whoever read the output has seen enough.
 var errOutputClosed = errors.New("output closed")
 
@@ -82,6 +101,9 @@ type session struct {
 	heard   uint64 // datagrams received when it was
 	notice  <-chan time.Time
 	leaving bool // the error at the end, which is near, says it
+
+	unproven bool // lines were not sent, for the relay did not accept a proof
+	shutOut  bool // it has been said that it does not
 }
 
 // Run sends what In yields and writes what c receives to Out, until In has
@@ -89,8 +111,12 @@ type session struct {
 // latter two are no errors. It closes c. A read of In that waits is not waited
 // for, as it cannot be cancelled; what it reads is dropped.
 //
-// When In has ended, the error tells of a refusal (*RefusedError) and of what
-// could not be sent (*UnsentError), or of both, joined.
+// While the relay is given a proof that it wants, nothing is sent, and the
+// session does not end with In; Client.Send says how long that may take.
+//
+// When In has ended, the error tells of a refusal (*RefusedError), of a proof
+// that the relay did not accept (*UnprovenError) and of what could not be sent
+// (*UnsentError), or of several of them, joined.
 func Run(ctx context.Context, c *client.Client, options Options) error {
 	s := &session{
 		client:  c,
@@ -117,7 +143,14 @@ func Run(ctx context.Context, c *client.Client, options Options) error {
 // serve is the heart of a session. It alone sends and speaks.
 func (s *session) serve(ctx context.Context, inputs <-chan input, closed <-chan struct{}) error {
 	var end <-chan time.Time
+	over := false // the end waits only for the proof
 	for {
+		ready := inputs
+		if s.proving() {
+			ready = nil
+		} else if over {
+			return s.verdict()
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -128,7 +161,7 @@ func (s *session) serve(ctx context.Context, inputs <-chan input, closed <-chan 
 				return nil
 			}
 			return s.printErr
-		case in := <-inputs:
+		case in := <-ready:
 			switch {
 			case in.err == nil:
 				s.send(in)
@@ -149,16 +182,37 @@ func (s *session) serve(ctx context.Context, inputs <-chan input, closed <-chan 
 			if s.client.Health().Received == s.heard {
 				s.options.Say((&RefusedError{Addr: s.client.RemoteAddr()}).Error() + "; still trying")
 			}
+		case <-s.client.Proofs():
+			s.noteProof()
 		case <-end:
-			return s.verdict()
+			over = true
 		}
 	}
 }
 
 func (s *session) send(in input) {
-	if err := s.client.Send(in.payload); err != nil && !errors.Is(err, net.ErrClosed) {
+	switch err := s.client.Send(in.payload); {
+	case err == nil, errors.Is(err, net.ErrClosed):
+	case errors.As(err, new(*client.ProofError)):
+		s.unproven = true // which is said once, and not of each line
+	default:
 		s.unsent.add(&badInput{in.where, err.Error()})
 	}
+}
+
+// proving reports whether the relay is being given a proof.
+func (s *session) proving() bool {
+	h := s.client.Health()
+	return h.Proving && !h.ShutOut
+}
+
+// noteProof tells a person that the relay accepts no proof, once until it does.
+func (s *session) noteProof() {
+	why := s.client.ProofError()
+	if why != nil && !s.shutOut && !s.leaving {
+		s.options.Say(why.Error() + "; still trying")
+	}
+	s.shutOut = why != nil
 }
 
 // noteRefusal arranges that a person hears of it, once until a datagram comes.
@@ -181,7 +235,11 @@ func (s *session) verdict() error {
 			Heard: !h.Refusing && h.Received > s.heard,
 		}
 	}
-	return errors.Join(refused, s.unsent.err())
+	var unproven error
+	if h, why := s.client.Health(), s.client.ProofError(); why != nil || s.unproven || h.PayloadsLost > 0 {
+		unproven = &UnprovenError{s.client.RemoteAddr(), why, s.unproven || h.PayloadsLost > 0}
+	}
+	return errors.Join(refused, unproven, s.unsent.err())
 }
 
 // print writes what is received, each datagram at once.
@@ -196,9 +254,6 @@ func (s *session) print() {
 				s.printErr = err
 			}
 			return
-		}
-		if n == 0 {
-			continue // a keep-alive of the relay's says nothing
 		}
 		shown = s.options.appendPayload(shown[:0], buf[:n])
 		if _, err := s.options.Out.Write(shown); err != nil {

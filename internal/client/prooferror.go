@@ -1,0 +1,25 @@
+package client
+
+import "net/netip"
+
+// A ProofError is a relay that wants a proof and has not accepted one.
+type ProofError struct {
+	Addr    netip.AddrPort
+	Refused bool // it has refused some; otherwise it has sent no cookie to make one with
+	Secret  bool // they showed the knowledge of a secret
+}
+
+func (e *ProofError) Error() string {
+	if e.Refused {
+		return "the relay at " + e.Addr.String() + " wants a proof and does not accept ours"
+	}
+	return "the relay at " + e.Addr.String() + " wants a proof and sends no cookie for it"
+}
+
+// shutOut returns why Send fails, or nil. The caller holds mu.
+func (c *Client) shutOut() *ProofError {
+	if !c.joiner.shutOut {
+		return nil
+	}
+	return &ProofError{c.remote, c.joiner.refusals > 0, len(c.joiner.secret) > 0}
+}
