@@ -24,6 +24,10 @@ const (
 	// is asked.
 	pressed = 4
 
+	// lookEvery is how often a sender looks how full the buffer is, which takes
+	// a system call.
+	lookEvery = 500 * time.Microsecond
+
 	// askEvery is how often it is asked at most, and holdLookedFor how long
 	// nothing is sent to a neighbour that it is looking for, from the last time
 	// that it said so.

@@ -106,8 +106,8 @@ func (r *ring) tryReceive() (got bool) {
 }
 
 // recvmmsg calls it until there are datagrams, or nothing is left to do but to
-// wait. Errors of the network wait apart from the datagrams, and as long as
-// some do, waiting for the socket would not wait.
+// wait. Errors of the network wait apart from the datagrams, and end a wait as
+// datagrams do: where there is nothing to receive after a wait, it was they.
 func (r *ring) recvmmsg(fd uintptr) {
 	if r.calls++; r.calls%errorsEvery == 0 {
 		r.socket.errors.read(fd)
@@ -120,7 +120,7 @@ func (r *ring) recvmmsg(fd uintptr) {
 			r.socket.poller.leave(fd)
 			return
 		case errno == unix.EAGAIN:
-			if r.socket.errors.read(fd) == 0 {
+			if !r.socket.poller.in || r.socket.errors.read(fd) == 0 {
 				r.calls = 0
 				r.err = r.socket.poller.enter(fd)
 				return

@@ -45,6 +45,7 @@ type trainSender struct {
 	sizes     []int
 	waited    bool // for room in the send buffer
 	doubt     doubt
+	looked    int64 // when it was looked how full the buffer is
 
 	messages []message // gathered
 	gathered int       // datagrams in them
@@ -110,8 +111,11 @@ func (s *trainSender) send(b *batch, receivers []*peers.Peer, t *tally) error {
 	for i := range b.speakers {
 		s.own[i].made = false
 	}
-	if s.queued() > s.socket.room/pressed {
-		s.socket.neighbours.relieve(receivers, b.at)
+	if b.at-s.looked >= int64(lookEvery) {
+		s.looked = b.at
+		if s.queued() > s.socket.room/pressed {
+			s.socket.neighbours.relieve(receivers, b.at)
+		}
 	}
 	spoke, onHold := walk{b.speakers}, walk{b.held}
 	for _, p := range receivers {
