@@ -119,7 +119,11 @@ func (l *dropLog) say(s Stats, now time.Time, last bool) {
 		if advice := advice[reason]; advice != "" {
 			args = append(args, "hint", advice)
 		}
-		l.log.Warn("datagrams dropped", args...)
+		level := slog.LevelWarn
+		if reason == DropUnproven {
+			level = slog.LevelInfo // who joins begins with one
+		}
+		l.log.Log(context.Background(), level, "datagrams dropped", args...)
 		l.said[reason], l.when[reason] = count, now
 	}
 }
