@@ -14,10 +14,13 @@ import (
 // are counted apart: a client takes silence for a yes.
 const answersPerSecond = 5
 
-// askedAgain is how soon after an empty answer another empty datagram, with
-// nothing in between, is no question of a client, which would ask with more,
-// but the answer of another relay.
-const askedAgain = time.Second
+// After so many empty answers, each within askedAgain of the one before and with
+// nothing in between, another empty datagram is no question of a client, which
+// would go on with more, but the answer of another relay.
+const (
+	emptiesInARow = 2
+	askedAgain    = time.Second
+)
 
 // A door is where senders prove themselves that a rule asks to. It keeps
 // nothing of them but when those were last answered that it can remember in
@@ -31,10 +34,11 @@ type door struct {
 	empty [1 << 12]emptyAnswer // by hash of address and port
 }
 
-// An emptyAnswer is the last one that went to an address and port.
+// An emptyAnswer is those that went to an address and port.
 type emptyAnswer struct {
-	hash uint64
-	at   int64
+	hash  uint64
+	at    int64 // when the last did
+	count int
 }
 
 func newDoor(secret []byte) *door {
@@ -93,8 +97,13 @@ func (door *door) isAnswer(d *Datagram, at int64) bool {
 		}
 		return false
 	}
-	if !again {
-		*last = emptyAnswer{hash, at}
+	if again && last.count >= emptiesInARow {
+		return true
 	}
-	return again
+	if !again {
+		*last = emptyAnswer{hash: hash}
+	}
+	last.at = at
+	last.count++
+	return false
 }

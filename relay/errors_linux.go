@@ -106,6 +106,18 @@ func (r *errorRing) read(fd uintptr) int {
 	return int(n)
 }
 
+// readAll reads what errors there are, within bounds, and returns how many.
+func (r *errorRing) readAll(fd uintptr) (count int) {
+	for range maxErrorReads {
+		n := r.read(fd)
+		count += n
+		if n < errorBatch {
+			break
+		}
+	}
+	return count
+}
+
 // whatFailed returns what the control messages of an error say. False: it is
 // none that the network sent.
 func whatFailed(control []byte) (failure, bool) {
@@ -120,11 +132,22 @@ func whatFailed(control []byte) (failure, bool) {
 		if isError && len(data) >= int(unsafe.Sizeof(unix.SockExtendedErr{})) {
 			e := (*unix.SockExtendedErr)(unsafe.Pointer(&data[0]))
 			fromNetwork := e.Origin == unix.SO_EE_ORIGIN_ICMP || e.Origin == unix.SO_EE_ORIGIN_ICMP6
+			if isFragmentLost(e) {
+				return failedOtherwise, fromNetwork
+			}
 			return failureOf(unix.Errno(e.Errno)), fromNetwork
 		}
 		control = control[min(unix.CmsgSpace(length-unix.CmsgLen(0)), len(control)):]
 	}
 	return 0, false
+}
+
+// isFragmentLost reports whether a host says that a fragment of a datagram did
+// not come in time, which the kernel takes for an unreachable host. It is there.
+func isFragmentLost(e *unix.SockExtendedErr) bool {
+	const timeExceeded4, timeExceeded6, inReassembly = 11, 3, 1 // RFC 792, RFC 4443
+	return e.Code == inReassembly && (e.Origin == unix.SO_EE_ORIGIN_ICMP && e.Type == timeExceeded4 ||
+		e.Origin == unix.SO_EE_ORIGIN_ICMP6 && e.Type == timeExceeded6)
 }
 
 // failureOf translates what the kernel makes of an ICMP message.

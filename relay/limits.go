@@ -1,6 +1,10 @@
 package relay
 
-import "udprelay/peers"
+import (
+	"math"
+
+	"udprelay/peers"
+)
 
 // tooFast reports whether p sends more than a peer may, and counts this
 // datagram of size bytes if not.
@@ -19,7 +23,8 @@ func (r *Relay) capEgress(b *batch, receivers int, t *tally) {
 		if origin := b.origins[i]; origin != nil && origin.MayReceive() {
 			to--
 		}
-		if to > 0 && !r.egress.Take(r.options.Limits.EgressBytes, to*len(b.datagrams[i].Payload), b.at) {
+		bytes := min(int64(to)*int64(len(b.datagrams[i].Payload)), math.MaxInt32) // an int may have 32 bits
+		if to > 0 && !r.egress.Take(r.options.Limits.EgressBytes, int(bytes), b.at) {
 			t.drop(DropEgressLimit, to, b.datagrams[i].From)
 			continue
 		}

@@ -34,6 +34,9 @@ const (
 	// there, over so long. One may come from a program that is being restarted.
 	refusals     = 3
 	refusingTime = time.Second
+
+	// forgetPerSecond bounds how many are.
+	forgetPerSecond = 50
 )
 
 // undeliverable is told by the socket, on the goroutine that receives, what
@@ -77,7 +80,7 @@ func (r *Relay) quarantine(p *peers.Peer, now int64) {
 	wait := min(firstRetry<<min(f.Unreachable-1, 10), lastRetry)
 	f.Since = now + int64(wait)
 	p.Path.HoldUntil.Store(f.Since)
-	if f.Unreachable == 1 {
+	if f.Unreachable == 1 && r.receiving.saying.Take(linesPerMinute, 1, now/60) {
 		r.log.Warn("static peer cannot be reached", "peer", p.Addr(), "again_in", wait, "at_most", lastRetry)
 	}
 }
@@ -93,7 +96,9 @@ func (r *Relay) refuses(p *peers.Peer, now int64) {
 		f.Since = now
 	}
 	f.Refused++
-	if f.Refused >= refusals && now-f.Since >= int64(refusingTime) && r.table.Forget(p) {
+	// To forget one looks at all peers, so that it is done seldom; who is left
+	// expires.
+	if f.Refused >= refusals && now-f.Since >= int64(refusingTime) && r.receiving.forgetting.Take(forgetPerSecond, 1, now) && r.table.Forget(p) {
 		r.log.Debug("peer forgotten: nothing listens there", "peer", p.Addr())
 	}
 }

@@ -36,8 +36,9 @@ type ring struct {
 	controls []byte
 	buffers  []byte // only the pages that datagrams reach take memory
 
-	used    int // messages that the last call filled
-	calls   int // in a row that were not in vain
+	used    int  // messages that the last call filled
+	calls   int  // in a row that were not in vain
+	failing bool // there were errors of the network: they share the receive buffer
 	err     error
 	receive func() bool      // tryReceive
 	call    func(fd uintptr) // recvmmsg
@@ -64,7 +65,8 @@ func newRing(s *linuxSocket) *ring {
 }
 
 // errorsEvery is after how many receive calls the errors of the network are
-// read while there is always something to receive.
+// read while there is always something to receive. Once there are some they are
+// read before each call.
 const errorsEvery = 8
 
 func (s *linuxSocket) receive(b *batch, failed func(netip.AddrPort, failure, []byte)) error {
@@ -109,8 +111,8 @@ func (r *ring) tryReceive() (got bool) {
 // wait. Errors of the network wait apart from the datagrams, and end a wait as
 // datagrams do: where there is nothing to receive after a wait, it was they.
 func (r *ring) recvmmsg(fd uintptr) {
-	if r.calls++; r.calls%errorsEvery == 0 {
-		r.socket.errors.read(fd)
+	if r.calls++; r.failing || r.calls%errorsEvery == 0 {
+		r.failing = r.socket.errors.readAll(fd) > 0
 	}
 	for range maxErrorReads {
 		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.messages)), maxBatch, unix.MSG_DONTWAIT, 0, 0)

@@ -61,7 +61,10 @@ type Relay struct {
 		sender sender
 		tally  tally
 		door   *door
-		failed func(netip.AddrPort, failure, []byte) // undeliverable
+
+		forgetting peers.Bucket                          // of peers that refuse
+		saying     peers.Bucket                          // of static peers that cannot be reached
+		failed     func(netip.AddrPort, failure, []byte) // undeliverable
 	}
 }
 

@@ -169,6 +169,12 @@ func (s *trainSender) make(plan *plan, origin *peers.Peer) {
 func (s *trainSender) gather(p *peers.Peer, plan *plan) error {
 	limit := p.Path.TrainLimit.Load()
 	for _, t := range plan.trains {
+		if t.size > maxTrainBytes && p.Addr().Addr().Is4() {
+			// It came by IPv6, which has room for some more. To try would cost
+			// a place in the error queue each time.
+			s.tally.drop(DropTooBig, 1, p.Addr())
+			continue
+		}
 		if t.count > 1 && limit != 0 && t.size >= int(limit) {
 			for i := range t.count {
 				if err := s.add(message{p, plan, t.lone(i, plan)}); err != nil {

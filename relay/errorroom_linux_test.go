@@ -1,0 +1,124 @@
+package relay
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"udprelay/peers"
+)
+
+// errorsWaiting reads the errors that wait, a batch of them at most, and says
+// how many there were.
+func errorsWaiting(r *Relay) (count int) {
+	s := r.socket.(*linuxSocket)
+	s.errors.tell = func(netip.AddrPort, failure, []byte) {}
+	s.raw.Control(func(fd uintptr) { count = s.errors.read(fd) })
+	return count
+}
+
+// Errors take room in the receive buffer, so they must not pile up while there
+// is always something to receive.
+func TestErrorsDoNotFillTheReceiveBuffer(t *testing.T) {
+	r := makeRelay(t, ways[1], on4, defaults())
+	c := newClient(t, r.Addr())
+	r.SetStatic([]netip.AddrPort{closedPort(t, on4)})
+	a := r.Attach(discard{})
+	const errors = 300
+	for i := range errors {
+		bring(t, a, fmt.Sprint("to nobody ", i))
+	}
+	want := uint64(errors) // brought
+	for range errorsEvery + 1 {
+		for i := range maxBatch {
+			c.send(fmt.Sprint(i))
+		}
+		want += maxBatch
+		for r.Stats().Received < want {
+			if err := r.step(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	// What was relayed in the last steps has brought new ones.
+	r.SetStatic(nil)
+	for range 2 * errorsEvery {
+		c.send("one more")
+		if err := r.step(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := errorsWaiting(r); n > 0 {
+		t.Errorf("want all errors read; got %d or more that wait", n)
+	}
+}
+
+// An IPv6 datagram can be longer than any of IPv4. The kernel notes each try to
+// send it in the error queue.
+func TestDatagramThatIsTooLongForIPv4IsNotTried(t *testing.T) {
+	needIPv6(t)
+	r := makeRelay(t, ways[0], onAll, defaults())
+	var static []netip.AddrPort
+	for _, s := range newSinks(t, "127.0.0.1", 50) {
+		static = append(static, s.addr)
+	}
+	r.SetStatic(static)
+	a := r.Attach(discard{})
+	if err := a.Bring([]Datagram{{Payload: bytes.Repeat([]byte{'x'}, 65520)}}); err != nil {
+		t.Fatal(err)
+	}
+	if s := r.Stats(); s.Dropped[DropTooBig] != 50 || s.Delivered != 0 {
+		t.Errorf("want 50 dropped as too_big; got %s", show(s))
+	}
+	if n := errorsWaiting(r); n > 0 {
+		t.Errorf("want no errors; got %d or more", n)
+	}
+}
+
+// A host that waited in vain for a fragment is there (RFC 792, RFC 4443).
+func TestLostFragmentDoesNotMakeAHostUnreachable(t *testing.T) {
+	for _, test := range []struct {
+		origin, kind, code uint8
+		want               failure
+	}{
+		{unix.SO_EE_ORIGIN_ICMP, 11, 1, failedOtherwise},
+		{unix.SO_EE_ORIGIN_ICMP, 11, 0, unreachable}, // a routing loop
+		{unix.SO_EE_ORIGIN_ICMP6, 3, 1, failedOtherwise},
+		{unix.SO_EE_ORIGIN_ICMP6, 3, 0, unreachable},
+		{unix.SO_EE_ORIGIN_ICMP, 3, 1, unreachable}, // host unreachable
+		{unix.SO_EE_ORIGIN_ICMP6, 1, 1, unreachable},
+	} {
+		data := extended(unix.EHOSTUNREACH, test.origin)
+		data[5], data[6] = test.kind, test.code
+		level, kind := int32(unix.IPPROTO_IP), int32(unix.IP_RECVERR)
+		if test.origin == unix.SO_EE_ORIGIN_ICMP6 {
+			level, kind = unix.IPPROTO_IPV6, unix.IPV6_RECVERR
+		}
+		if got, ok := whatFailed(control(level, kind, data)); got != test.want || !ok {
+			t.Errorf("origin %d, type %d, code %d: want %d; got %d, %t", test.origin, test.kind, test.code, test.want, got, ok)
+		}
+	}
+}
+
+// A static peer that speaks but cannot be reached fails again and again.
+func TestStaticPeerThatFlapsDoesNotFloodTheLog(t *testing.T) {
+	options, book := logging(defaults())
+	r := makeRelay(t, ways[0], on4, options)
+	addr := numbered(1)
+	r.Peers().SetStatic([]netip.AddrPort{addr}, time.Now())
+	p := r.Peers().Lookup(addr)
+	for i := range int64(50) {
+		r.quarantine(p, 1+i*int64(time.Millisecond))
+		r.isBack(p)
+	}
+	if n := len(book.lines("cannot be reached")); n == 0 || n > linesPerMinute+1 {
+		t.Errorf("want 1 to %d lines in the log; got %d", linesPerMinute, n)
+	}
+	if p.Path.Failures != (peers.Failures{}) {
+		t.Errorf("want no failures of a peer that is back; got %+v", p.Path.Failures)
+	}
+}
