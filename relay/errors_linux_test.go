@@ -30,7 +30,11 @@ func control(level, kind int32, data []byte) []byte {
 // extended returns struct sock_extended_err.
 func extended(errno unix.Errno, origin uint8) []byte {
 	b := binary.NativeEndian.AppendUint32(nil, uint32(errno))
-	return append(b, origin, 3, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+	kind := byte(3) // destination unreachable, of ICMP and of ICMPv6
+	if origin == unix.SO_EE_ORIGIN_ICMP6 {
+		kind = 1
+	}
+	return append(b, origin, kind, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 }
 
 func TestWhatFailedIsReadFromControlMessages(t *testing.T) {
