@@ -1,0 +1,62 @@
+// Package state keeps the learned peers in a file, so that they outlive a
+// restart of the daemon.
+//
+// [Save] replaces the file as a whole, [Load] reads it, [SetAside] puts a
+// damaged one out of the way, and a [Saver] saves again and again while the
+// daemon runs. The table of peers is not known here: a [Snapshot] is filled and
+// used by who owns the table.
+//
+// # The file
+//
+// It is text: a line for the whole, then one for each peer, each a JSON object.
+// (The lines are folded here.)
+//
+//	{"udprelay":"peers","version":1,"saved":"2026-11-22T21:40:07.250Z",
+//	 "boot":"5c0b6a2e-0d57-4f0c-9d8e-3b7a1f2c4d5e","boottime_ms":86400123,
+//	 "clean":false,"every_ms":10000,"listen":"[::]:9000",
+//	 "secret":"00112233445566778899aabbccddeeff:0123456789abcdef",
+//	 "peers":2,"crc32c":"30eaad2b"}
+//	{"address":"192.0.2.7:40000","proof":"open","joined_ms":61250,"heard_ms":15}
+//	{"address":"[fe80::2%3]:40000","source":"fe80::1","link":3,"proof":"secret",
+//	 "joined_ms":900,"heard_ms":900}
+//
+// The first line:
+//
+//	saved        the wall clock, UTC
+//	boot         which start of the machine it was; "": unknown
+//	boottime_ms  how long the machine was up, sleep included; 0: unknown
+//	clean        the save was the last one of an orderly stop
+//	every_ms     there is a save at least this often
+//	listen       where the relay listened, for who reads the file; "": unknown
+//	secret       what tells whether the join secret is the same, see
+//	             [Fingerprint]; "": there was none
+//	peers        how many lines follow
+//	crc32c       CRC-32C, in hex, of all bytes of the file but these eight digits
+//
+// A peer's line:
+//
+//	address      where it is
+//	source       the local address that it knows us by, if it is known
+//	link         the number of the interface of source, if there is need of it
+//	proof        what it joined with: open, cookie, secret
+//	joined_ms    how long before the save it joined
+//	heard_ms     how long before the save it was last heard
+//
+// What in a zone could end a JSON string, or is not plain ASCII, stands as %XX.
+//
+// Reading is strict: keys, their order and the way in which values are written
+// are those of Save, so that each snapshot has one form. Whatever differs is an
+// error that names the line.
+//
+// # Time
+//
+// A wall clock can step while the daemon is away, and many machines start with
+// a wrong one. So ages are kept, not times, and how long the daemon was away is
+// told by the clock that counts from the start of the machine (Linux:
+// CLOCK_BOOTTIME) if the machine has not been restarted since. If it has, the
+// wall clock tells, but never less than the time since that restart.
+//
+// After a crash the file is older than the daemon's end, by every_ms at most.
+// Peers may have been heard in that time, so they count as heard that much
+// later.
+package state

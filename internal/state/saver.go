@@ -1,0 +1,140 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+const (
+	// DefaultEvery is how often a [Saver] saves what has not changed.
+	DefaultEvery = 10 * time.Second
+
+	// lookEvery is how often it is looked whether peers came or went.
+	lookEvery = 100 * time.Millisecond
+
+	// restFor is how many times as long as a save took lies between its begin
+	// and that of the next.
+	restFor = 20
+)
+
+// A Saver saves the learned peers again and again, so that a crash costs few of
+// them. Its fields are set before it is used and not changed.
+type Saver struct {
+	Name    string           // of the file
+	Every   time.Duration    // how often what has not changed is saved, to keep the ages fresh; 0: DefaultEvery
+	Collect func() *Snapshot // what is to be saved; the Saver changes Clean and Every of it
+	Changed func() uint64    // a number that differs when peers came or went
+	Log     *slog.Logger
+
+	mu       sync.Mutex // held while there is a save
+	pace     pace
+	seen     uint64 // what Changed returned before the last save
+	failures int    // saves that failed in a row
+}
+
+// Run saves at once, and then within 100 ms when peers came or went, and every
+// s.Every, but never so often that it takes more than a twentieth of the time.
+// When ctx is done it saves once more, as the last save of an orderly stop, with
+// sync, and returns. What is in the file before must have been loaded.
+//
+// A save that fails is tried again when the next is due. It is logged when that
+// begins, when it ends, and when there is an end to trying.
+func (s *Saver) Run(ctx context.Context) {
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	s.Save(false) // what fails is logged
+	for {
+		select {
+		case <-ctx.Done():
+			s.stop()
+			return
+		case <-look.C:
+			s.saveIfDue()
+		}
+	}
+}
+
+// Save saves now, as [Save] does. It may be called by any goroutine, and waits
+// for a save that is under way. To save after Run has returned makes the file
+// one that is not from an orderly stop.
+func (s *Saver) Save(sync bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.save(sync, false)
+}
+
+func (s *Saver) saveIfDue() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pace.due(time.Now(), s.every(), s.Changed() != s.seen) {
+		s.save(false, false) // what fails is logged
+	}
+}
+
+// stop is the last save.
+func (s *Saver) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.failures
+	if err := s.save(true, true); err != nil && before > 0 { // the first failure is logged by save
+		s.warn("peers were not saved", err)
+	}
+}
+
+func (s *Saver) every() time.Duration {
+	if s.Every <= 0 {
+		return DefaultEvery
+	}
+	return s.Every
+}
+
+// save is called with s.mu locked.
+func (s *Saver) save(sync, clean bool) error {
+	begin := time.Now()
+	s.seen = s.Changed() // before: what changes in between is saved next time
+	snapshot := s.Collect()
+	snapshot.Clean, snapshot.Every = clean, s.pace.longest(s.every())
+	err := Save(s.Name, snapshot, time.Now(), sync)
+	s.pace.note(begin, time.Now())
+	switch {
+	case err != nil:
+		if s.failures++; s.failures == 1 {
+			s.warn("peers are not saved", err)
+		}
+	case s.failures > 0:
+		s.Log.Info("peers are saved again", "file", s.Name, "failures", s.failures)
+		s.failures = 0
+	}
+	return err
+}
+
+func (s *Saver) warn(what string, err error) {
+	attributes := []any{"error", err}
+	if hinter := (interface{ Hint() string })(nil); errors.As(err, &hinter) && hinter.Hint() != "" {
+		attributes = append(attributes, "hint", hinter.Hint())
+	}
+	s.Log.Warn(what, attributes...)
+}
+
+// A pace says when the next save is due. The zero pace has seen none.
+type pace struct {
+	begin time.Time     // of the last save
+	rest  time.Duration // from then until the next, at least
+}
+
+func (p *pace) note(begin, end time.Time) {
+	p.begin, p.rest = begin, restFor*end.Sub(begin)
+}
+
+func (p *pace) due(now time.Time, every time.Duration, changed bool) bool {
+	since := now.Sub(p.begin)
+	return since >= p.rest && (changed || since >= every)
+}
+
+// longest returns how long it may be from one save to the next.
+func (p *pace) longest(every time.Duration) time.Duration {
+	return max(every, p.rest) + lookEvery
+}
