@@ -89,6 +89,12 @@ socket:
   send_buffer: 8MiB
   trains: auto
 
+admin:
+  socket: ""
+
+state:
+  file: ""
+
 log:
   level: info
   format: text

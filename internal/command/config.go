@@ -12,26 +12,34 @@ import (
 // file called name ("-": standard input; "": the one that UDPRELAY_CONFIG
 // names, if any), the environment and flags. Warnings go to standard error.
 func loadConfig(world World, name string, flags []config.Setting) (*config.Config, error) {
-	file, err := readConfig(world, name)
-	if err != nil {
-		return nil, err
-	}
-	loaded, warnings, err := config.Load(world.DefaultConfig, file, world.Environ, flags)
-	if err != nil {
-		return nil, err
-	}
+	loaded, warnings, err := readAll(world, name, flags)
 	for _, warning := range warnings {
 		fmt.Fprintf(world.Stderr, "udprelay: warning: %s\n", warning)
 	}
-	return loaded, nil
+	return loaded, err
+}
+
+// readAll is loadConfig for one who has another place for warnings.
+func readAll(world World, name string, flags []config.Setting) (*config.Config, []config.Warning, error) {
+	file, err := readConfig(world, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	return config.Load(world.DefaultConfig, file, world.Environ, flags)
+}
+
+// configName returns the name of the file to read, for a command line that
+// says name; "": there is none.
+func (w World) configName(name string) string {
+	if name == "" {
+		return w.getenv(config.FileVariable)
+	}
+	return name
 }
 
 // readConfig returns nil if there is no file to read.
 func readConfig(world World, name string) (*config.File, error) {
-	if name == "" {
-		name = world.getenv(config.FileVariable)
-	}
-	switch name {
+	switch name = world.configName(name); name {
 	case "":
 		return nil, nil
 	case "-":
@@ -50,6 +58,8 @@ var configFlags = []struct{ name, key, usage string }{
 	{"expiry", "peers.expiry", "forget a learned peer `DURATION` after its last datagram"},
 	{"max-peers", "peers.max", "`NUMBER` of learned peers at most; 0: no limit"},
 	{"trains", "socket.trains", "`WORD`: auto, or off to send each datagram on its own"},
+	{"admin-socket", "admin.socket", "`FILE` of the unix socket for control; none: no control"},
+	{"state-file", "state.file", "`FILE` where peers outlive a restart; none: they do not"},
 	{"log-level", "log.level", "`WORD`: debug, info, warn or error"},
 	{"log-format", "log.format", "`WORD`: text or json"},
 }

@@ -45,6 +45,20 @@ type Config struct {
 		Trains        string // TrainsAuto or TrainsOff
 	}
 
+	Admin struct {
+		// Socket is the name of the unix socket for control: "" stands for
+		// control.sock in the runtime directory, None for no control; any other
+		// is absolute and has at most 107 bytes.
+		Socket string
+	}
+
+	State struct {
+		// File is the name of the file that keeps the peers over a restart: ""
+		// stands for peers in the state directory, None for not keeping them;
+		// any other is absolute.
+		File string
+	}
+
 	Log struct {
 		Level  slog.Level
 		Format string // FormatText or FormatJSON
@@ -56,6 +70,9 @@ const (
 	TrainsAuto = "auto"
 	TrainsOff  = "off"
 )
+
+// None is the word of admin.socket and state.file for none.
+const None = "none"
 
 // The words of log.format.
 const (

@@ -43,6 +43,9 @@ func FuzzLoad(f *testing.F) {
 		if diff := cmp.Diff(loaded, again, comparePrefixes); diff != "" {
 			t.Fatalf("loaded again (-first +second):\n%s", diff)
 		}
+		if changed := Changed(loaded, again); changed != nil {
+			t.Fatalf("want no change, got %q", changed)
+		}
 	})
 }
 
@@ -80,6 +83,8 @@ func FuzzVariable(f *testing.F) {
 		"join.secret_file":               {"/run/secrets/a b", "C:\\\"\u00fc\u200b\xff"},
 		"limits.egress_bytes_per_second": {"0", "1536KiB", "0B"},
 		"socket.send_buffer":             {"0x8MiB"},
+		"admin.socket":                   {"/run/a b\u00fc.sock", "none", "/x/", "/\x00", "@name"},
+		"state.file":                     {"nnoe", "C:\\peers", "/\xff"},
 	} {
 		n := slices.Index(names, variable(path))
 		for _, value := range values {
@@ -103,6 +108,9 @@ func FuzzVariable(f *testing.F) {
 		}
 		if diff := cmp.Diff(loaded, again, comparePrefixes); diff != "" {
 			t.Fatalf("loaded again (-first +second):\n%s", diff)
+		}
+		if changed := Changed(loaded, again); changed != nil {
+			t.Fatalf("want no change, got %q", changed)
 		}
 	})
 }

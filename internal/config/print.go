@@ -41,6 +41,12 @@ func (c *Config) YAML() []byte {
 	fmt.Fprintf(&b, "  send_buffer: %s\n", formatSize(c.Socket.SendBuffer))
 	fmt.Fprintf(&b, "  trains: %s\n", c.Socket.Trains)
 
+	fmt.Fprintf(&b, "\nadmin:\n")
+	fmt.Fprintf(&b, "  socket: %q\n", c.Admin.Socket)
+
+	fmt.Fprintf(&b, "\nstate:\n")
+	fmt.Fprintf(&b, "  file: %q\n", c.State.File)
+
 	fmt.Fprintf(&b, "\nlog:\n")
 	fmt.Fprintf(&b, "  level: %s\n", strings.ToLower(c.Log.Level.String()))
 	fmt.Fprintf(&b, "  format: %s\n", c.Log.Format)

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -24,13 +25,17 @@ type value struct {
 	want     string   // what would be right, to follow "want"
 	words    []string // all that it may be, if it is a word
 	number   bool     // quotes would make it a text
-	optional bool     // "" stands for none
+	optional bool     // "" stands for none, or for a default
 	set      setter
+	equal    comparer // nil in the items of lists, which count as a whole
 }
 
 // A setter checks text and keeps it in the loader, or returns what is wrong
 // and what would be right.
 type setter func(l *loader, text string) (wrong string)
+
+// A comparer reports whether two configurations have the same value.
+type comparer func(a, b *Config) bool
 
 // A list is what the items of a list may be. In the environment and in a flag
 // an item is its first key's value; the words of the other keys may follow,
@@ -44,6 +49,7 @@ type list struct {
 	clear     func(*loader, origin)
 	add       func(*loader, origin) // an item that the item's keys then set
 	itemShape string                // an item, to follow "want"
+	equal     comparer
 }
 
 const (
@@ -61,11 +67,15 @@ const (
 	// that fit an int of 32 bits; who needs more needs no limit.
 	mostDatagrams         = 1_000_000_000
 	leastBytes, mostBytes = 1, 1 << 30
+
+	// maxSocketName is what Linux has room for in sun_path, see unix(7), but
+	// for the NUL at its end.
+	maxSocketName = 107 // bytes
 )
 
 // schema is every key there is, in the order of config.yaml.
 var schema = []key{
-	{name: "listen", value: &value{want: listenWant, set: setListen}},
+	{name: "listen", value: &value{want: listenWant, set: setListen, equal: equalField(func(c *Config) *string { return &c.Listen })}},
 	{name: "peers", keys: []key{
 		{name: "expiry", value: duration(leastExpiry, mostExpiry, func(c *Config) *time.Duration { return &c.Peers.Expiry })},
 		{name: "max", value: limit(maxLearned, func(c *Config) *int { return &c.Peers.Max })},
@@ -88,6 +98,12 @@ var schema = []key{
 		{name: "send_buffer", value: size(leastBuffer, mostBuffer, func(c *Config) *int { return &c.Socket.SendBuffer })},
 		{name: "trains", value: word(func(c *Config) *string { return &c.Socket.Trains }, same(TrainsAuto, TrainsOff)...)},
 	}},
+	{name: "admin", keys: []key{
+		{name: "socket", value: absolute("/run/udprelay/control.sock", maxSocketName, func(c *Config) *string { return &c.Admin.Socket })},
+	}},
+	{name: "state", keys: []key{
+		{name: "file", value: absolute("/var/lib/udprelay/peers", maxValue, func(c *Config) *string { return &c.State.File })},
+	}},
 	{name: "log", keys: []key{
 		{name: "level", value: word(func(c *Config) *slog.Level { return &c.Log.Level },
 			named[slog.Level]{"debug", slog.LevelDebug}, named[slog.Level]{"info", slog.LevelInfo},
@@ -103,6 +119,7 @@ var staticList = list{
 	flagsAdd:  true,
 	item:      []key{{name: "address", value: &value{want: staticWant, set: setStatic}}},
 	length:    func(l *loader) int { return len(l.static) },
+	equal:     func(a, b *Config) bool { return slices.Equal(a.Peers.Static, b.Peers.Static) },
 	clear:     func(l *loader, _ origin) { l.config.Peers.Static, l.static = nil, nil },
 	add: func(l *loader, at origin) {
 		l.config.Peers.Static = append(l.config.Peers.Static, StaticPeer{})
@@ -120,7 +137,10 @@ var accessList = list{
 		{name: "join", value: &value{want: orList(peers.JoinWords), words: peers.JoinWords, set: setJoin}},
 	},
 	length: func(l *loader) int { return len(l.rules) },
-	clear:  func(l *loader, at origin) { l.config.Access, l.rules, l.accessAt = nil, nil, at },
+	equal: func(a, b *Config) bool {
+		return slices.EqualFunc(a.Access, b.Access, func(x, y peers.Rule) bool { return reflect.DeepEqual(x, y) })
+	},
+	clear: func(l *loader, at origin) { l.config.Access, l.rules, l.accessAt = nil, nil, at },
 	add: func(l *loader, at origin) {
 		l.config.Access = append(l.config.Access, peers.Rule{May: peers.MayBoth})
 		l.rules = append(l.rules, at)

@@ -70,6 +70,8 @@ func TestEveryValueCanBeSetByTheEnvironment(t *testing.T) {
 		"UDPRELAY_SOCKET_RECEIVE_BUFFER=1MiB",
 		"UDPRELAY_SOCKET_SEND_BUFFER=2MiB",
 		"UDPRELAY_SOCKET_TRAINS=off",
+		"UDPRELAY_ADMIN_SOCKET=/run/a b.sock",
+		"UDPRELAY_STATE_FILE=none",
 		"UDPRELAY_LOG_LEVEL=debug",
 		"UDPRELAY_LOG_FORMAT=json",
 		"UDPRELAY_CONFIG=/etc/udprelay/config.yaml",
@@ -94,6 +96,7 @@ func TestEveryValueCanBeSetByTheEnvironment(t *testing.T) {
 	want.Join.SecretFile = "/run/a=b,c"
 	want.Limits.PeerDatagramsPerSecond, want.Limits.PeerBytesPerSecond = 10, 11<<10
 	want.Socket.ReceiveBuffer, want.Socket.SendBuffer, want.Socket.Trains = 1<<20, 2<<20, TrainsOff
+	want.Admin.Socket, want.State.File = "/run/a b.sock", None
 	want.Log.Level, want.Log.Format = slog.LevelDebug, FormatJSON
 	if diff := cmp.Diff(want, loaded, comparePrefixes); diff != "" {
 		t.Errorf("configuration (-want +got):\n%s", diff)

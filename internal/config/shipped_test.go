@@ -181,6 +181,8 @@ func TestDocumentationHasEveryKeyWithItsDefaultAndRange(t *testing.T) {
 		"socket.receive_buffer":              buffers,
 		"socket.send_buffer":                 buffers,
 		"socket.trains":                      "`auto`, `off`",
+		"admin.socket":                       fmt.Sprintf("absolute path of at most %d bytes, `%s`, or `\"\"` for the default", maxSocketName, None),
+		"state.file":                         fmt.Sprintf("absolute path, `%s`, or `\"\"` for the default", None),
 		"log.level":                          "`debug`, `info`, `warn`, `error`",
 		"log.format":                         "`text`, `json`",
 		"access[].may":                       "`both`, `send`, `receive`, `nothing`",

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -29,7 +30,7 @@ func duration(least, most time.Duration, field func(*Config) *time.Duration) *va
 		*field(&l.config) = d
 		return ""
 	}
-	return &value{want: want, set: set}
+	return &value{want: want, set: set, equal: equalField(field)}
 }
 
 // formatDuration writes d as a person would: 60s and not 1m0s, 5m and not 5m0s.
@@ -81,7 +82,7 @@ func size(least, most int, field func(*Config) *int) *value {
 		*field(&l.config) = n * unit
 		return ""
 	}
-	return &value{want: want, set: set}
+	return &value{want: want, set: set, equal: equalField(field)}
 }
 
 // sizeOrNone is a number of bytes from least to most, or 0 for no limit.
@@ -98,7 +99,7 @@ func sizeOrNone(least, most int, field func(*Config) *int) *value {
 		}
 		return wrong
 	}
-	return &value{want: sized.want + orNoLimit, set: set}
+	return &value{want: sized.want + orNoLimit, set: set, equal: equalField(field)}
 }
 
 const orNoLimit = ", or 0 for no limit"
@@ -151,7 +152,7 @@ func limit(most int, field func(*Config) *int) *value {
 		*field(&l.config) = n
 		return ""
 	}
-	return &value{want: want, number: true, set: set}
+	return &value{want: want, number: true, set: set, equal: equalField(field)}
 }
 
 var wholeShape = regexp.MustCompile(`^-?(0|[1-9][0-9]*)$`)
@@ -182,17 +183,49 @@ func isNumber(text string) bool {
 func fileName(field func(*Config) *string) *value {
 	set := func(l *loader, text string) string {
 		*field(&l.config) = text
-		for _, r := range text {
-			if r == utf8.RuneError || !unicode.IsPrint(r) {
-				return fmt.Sprintf("%q has the character %q in it; want %s", text, r, fileWant)
-			}
-		}
-		return ""
+		return badCharacter(text, fileWant)
 	}
-	return &value{want: fileWant, optional: true, set: set}
+	return &value{want: fileWant, optional: true, set: set, equal: equalField(field)}
 }
 
 var fileWant = fmt.Sprintf(`the name of a file, at most %d bytes, or "" for none`, maxValue)
+
+// badCharacter says which character of text is in no name of a file that a
+// message or a terminal can show.
+func badCharacter(text, want string) (wrong string) {
+	for _, r := range text {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return fmt.Sprintf("%q has the character %q in it; want %s", text, r, want)
+		}
+	}
+	return ""
+}
+
+// absolute is the absolute name of a file of at most so many bytes, None, or
+// "" for the default. A relative one would depend on the directory that the
+// relay is started in, which for a service is the root.
+func absolute(example string, most int, field func(*Config) *string) *value {
+	want := fmt.Sprintf(`an absolute path such as %s, at most %d bytes, %s, or "" for the default`, example, most, None)
+	set := func(l *loader, text string) string {
+		*field(&l.config) = text
+		wrong := badCharacter(text, want)
+		switch {
+		case wrong != "" || text == "" || text == None:
+			return wrong
+		case !strings.HasPrefix(text, "/") && !filepath.IsAbs(text):
+			if near := closest(text, []string{None}); near != "" {
+				return fmt.Sprintf("unknown word %q; did you mean %q?", text, near)
+			}
+			return fmt.Sprintf("%q is no absolute path; want %s", text, want)
+		case strings.HasSuffix(text, "/"):
+			return fmt.Sprintf("%q is a directory; want %s", text, want)
+		case len(text) > most:
+			return fmt.Sprintf("%q has %d bytes; want %s", shorten(text), len(text), want)
+		}
+		return ""
+	}
+	return &value{want: want, optional: true, set: set, equal: equalField(field)}
+}
 
 // A named is a value with the word that stands for it.
 type named[T any] struct {
@@ -210,7 +243,7 @@ func same(words ...string) []named[string] {
 }
 
 // word is one of several words.
-func word[T any](field func(*Config) *T, choices ...named[T]) *value {
+func word[T comparable](field func(*Config) *T, choices ...named[T]) *value {
 	words := make([]string, len(choices))
 	for i, c := range choices {
 		words[i] = c.word
@@ -224,7 +257,7 @@ func word[T any](field func(*Config) *T, choices ...named[T]) *value {
 		}
 		return unknownWord(text, words)
 	}
-	return &value{want: orList(words), words: words, set: set}
+	return &value{want: orList(words), words: words, set: set, equal: equalField(field)}
 }
 
 func unknownWord(text string, words []string) string {
