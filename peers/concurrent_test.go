@@ -66,7 +66,7 @@ func TestTableHoldsTogetherUnderConcurrentUse(t *testing.T) {
 			}
 			do := table.Heard
 			if rand.IntN(4) == 0 {
-				do = table.Admit
+				do = proved(table, peers.JoinCookie)
 			}
 			p, verdict := do(from, now())
 			verdicts[verdict]++

@@ -72,10 +72,18 @@ func wantHeard(t testing.TB, table *peers.Table, from string, now time.Time, wan
 	return wantVerdict(t, "Heard", table.Heard, from, now, want)
 }
 
-// wantAdmitted lets the table admit from and returns the peer.
+// wantAdmitted lets the table admit from, who has proved all there is to prove,
+// and returns the peer.
 func wantAdmitted(t testing.TB, table *peers.Table, from string, now time.Time, want peers.Verdict) *peers.Peer {
 	t.Helper()
-	return wantVerdict(t, "Admit", table.Admit, from, now, want)
+	return wantVerdict(t, "Admit", proved(table, peers.JoinSecret), from, now, want)
+}
+
+// proved returns Admit for senders with a proof.
+func proved(table *peers.Table, proof peers.Join) func(netip.AddrPort, time.Time) (*peers.Peer, peers.Verdict) {
+	return func(from netip.AddrPort, now time.Time) (*peers.Peer, peers.Verdict) {
+		return table.Admit(from, now, proof)
+	}
 }
 
 func wantVerdict(t testing.TB, what string, do func(netip.AddrPort, time.Time) (*peers.Peer, peers.Verdict), from string, now time.Time, want peers.Verdict) *peers.Peer {

@@ -88,6 +88,12 @@ func newModelBucket(perSecond int) *modelBucket {
 	return &modelBucket{perSecond, perSecond * 1e9, start}
 }
 
+// change leaves as much of a second's worth as there was.
+func (b *modelBucket) change(perSecond int) {
+	b.left = b.left / b.perSecond * perSecond
+	b.perSecond = perSecond
+}
+
 func (b *modelBucket) take(n int, now time.Time) bool {
 	b.left = min(b.perSecond*1e9, b.left+b.perSecond*int(now.Sub(b.filled)))
 	b.filled = now
@@ -116,6 +122,7 @@ type modelPeer struct {
 	order   int // in which it joined
 	may     peers.May
 	static  bool
+	proof   peers.Join
 	joined  time.Time
 	heard   time.Time // zero: never
 	present *peers.Peer
@@ -135,12 +142,12 @@ func (m *model) learned(site string) (count int) {
 	return count
 }
 
-func (m *model) add(addr netip.AddrPort, may peers.May, static bool, now, heard time.Time) {
+func (m *model) add(addr netip.AddrPort, may peers.May, proof peers.Join, static bool, now, heard time.Time) {
 	m.joins++
-	m.peers[addr] = &modelPeer{place: placeOf(addr), order: m.joins, may: may, static: static, joined: now, heard: heard}
+	m.peers[addr] = &modelPeer{place: placeOf(addr), order: m.joins, may: may, static: static, proof: proof, joined: now, heard: heard}
 }
 
-func (m *model) hear(addr netip.AddrPort, proved bool, now time.Time) peers.Verdict {
+func (m *model) hear(addr netip.AddrPort, proof peers.Join, now time.Time) peers.Verdict {
 	if p := m.peers[addr]; p != nil {
 		p.heard = now
 		return peers.Known
@@ -148,17 +155,14 @@ func (m *model) hear(addr netip.AddrPort, proved bool, now time.Time) peers.Verd
 	if placeOf(addr).site == "" {
 		return peers.NeverAPeer
 	}
-	may, verdict := m.judge(placeOf(addr))
-	if proved && (verdict == peers.NeedsCookie || verdict == peers.NeedsSecret) {
-		verdict = peers.Joined
-	}
+	may, verdict := m.judge(placeOf(addr), proof)
 	if verdict != peers.Joined {
 		return verdict
 	}
 	if !m.mayJoinNow(placeOf(addr).site, now) {
 		return peers.JoinsTooFast
 	}
-	m.add(addr, may, false, now, now)
+	m.add(addr, may, proof, false, now, now)
 	return peers.Joined
 }
 
@@ -171,7 +175,7 @@ func (m *model) forget(addr netip.AddrPort, p *peers.Peer) bool {
 	return true
 }
 
-func (m *model) judge(pl place) (peers.May, peers.Verdict) {
+func (m *model) judge(pl place, proof peers.Join) (peers.May, peers.Verdict) {
 	if slices.Contains(answering, pl.addr) {
 		return peers.MayNothing, peers.NeverAPeer
 	}
@@ -185,13 +189,25 @@ func (m *model) judge(pl place) (peers.May, peers.Verdict) {
 	if m.maxPerAddress != 0 && m.learned(pl.site) >= m.maxPerAddress {
 		return peers.MayNothing, peers.AddressFull
 	}
-	switch m.access[decides].Join {
-	case peers.JoinCookie:
-		return m.access[decides].May, peers.NeedsCookie
-	case peers.JoinSecret:
-		return m.access[decides].May, peers.NeedsSecret
+	switch rule := m.access[decides]; {
+	case enough(proof, rule.Join):
+		return rule.May, peers.Joined
+	case rule.Join == peers.JoinCookie:
+		return rule.May, peers.NeedsCookie
+	default:
+		return rule.May, peers.NeedsSecret
 	}
-	return m.access[decides].May, peers.Joined
+}
+
+// enough reports whether who has given a proof may join where a rule asks.
+func enough(proof, asked peers.Join) bool {
+	switch asked {
+	case peers.JoinSecret:
+		return proof == peers.JoinSecret
+	case peers.JoinCookie:
+		return proof == peers.JoinSecret || proof == peers.JoinCookie
+	}
+	return true
 }
 
 func (p *modelPeer) over(expiry time.Duration, now time.Time) bool {
@@ -217,7 +233,7 @@ func (m *model) setStatic(addrs []netip.AddrPort, now time.Time) (added, removed
 		case p != nil:
 			p.static, p.may = true, peers.MayBoth
 		default:
-			m.add(addr, peers.MayBoth, true, now, time.Time{})
+			m.add(addr, peers.MayBoth, peers.JoinOpen, true, now, time.Time{})
 		}
 		added = append(added, addr)
 	}
@@ -225,7 +241,7 @@ func (m *model) setStatic(addrs []netip.AddrPort, now time.Time) (added, removed
 		if !p.static || slices.Contains(addrs, p.addr) {
 			continue
 		}
-		if may, verdict := m.judge(p.place); verdict == peers.Joined && !p.over(m.expiry, now) {
+		if may, verdict := m.judge(p.place, p.proof); verdict == peers.Joined && !p.over(m.expiry, now) {
 			p.static, p.may = false, may
 			continue
 		}

@@ -16,7 +16,7 @@ type Peer struct {
 	joined int64 // nanoseconds since the table's epoch
 
 	// Changed by the table under its lock, read by anyone.
-	may    atomic.Uint32
+	rights atomic.Uint32 // in the lowest byte what the peer may do, in the next its proof; so a peer fills two cache lines
 	static atomic.Bool
 
 	// Changed by the goroutine that calls Table.Heard, read by anyone.
@@ -54,7 +54,8 @@ func (p *Path) Failing() bool { return p.Failures != Failures{} }
 
 // A Source is a local address and how the datapath names it to the kernel.
 type Source struct {
-	Addr    netip.Addr // unmapped
+	Addr    netip.Addr // unmapped, without a zone
+	Link    uint32     // the number of its interface, if it is link-local
 	Control []byte     // a control message
 }
 
@@ -70,13 +71,20 @@ func (p *Peer) Addr() netip.AddrPort { return p.addr }
 func (p *Peer) Number() uint64 { return p.number }
 
 // May returns what the peer may do.
-func (p *Peer) May() May { return May(p.may.Load()) }
+func (p *Peer) May() May { return May(p.rights.Load()) }
 
 // MaySend reports whether datagrams of the peer are relayed.
 func (p *Peer) MaySend() bool { return p.May()&MaySend != 0 }
 
 // MayReceive reports whether the peer gets the datagrams of others.
 func (p *Peer) MayReceive() bool { return p.May()&MayReceive != 0 }
+
+// Proof returns what the peer has proved: as what it joined, and JoinCookie
+// instead of JoinSecret once the secret was changed, see [Table.ForgetSecret].
+func (p *Peer) Proof() Join { return Join(p.rights.Load() >> 8) }
+
+// setRights is for the table, which holds its lock.
+func (p *Peer) setRights(may May, proof Join) { p.rights.Store(uint32(may) | uint32(proof)<<8) }
 
 // Static reports whether the peer comes from the configuration and so never
 // expires.

@@ -22,6 +22,8 @@ type machine struct {
 	snapshots []snapshot
 	met       []*peers.Peer // each peer that Heard or Admit returned, also those that are gone
 	verdicts  map[peers.Verdict]int
+
+	joined, left uint64 // as Turnover said last
 }
 
 // A snapshot is a slice that the table gave away, and what it held then.
@@ -33,12 +35,15 @@ func TestTableDoesWhatTheModelDoes(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
 			m := newMachine(t, verdicts)
 			t.Repeat(map[string]func(*rapid.T){
-				"":          m.check,
-				"hear":      m.hear,
-				"expire":    m.expire,
-				"setStatic": m.setStatic,
-				"forget":    m.forget,
-				"pass":      m.pass,
+				"":             m.check,
+				"hear":         m.hear,
+				"expire":       m.expire,
+				"setStatic":    m.setStatic,
+				"setOptions":   m.setOptions,
+				"forgetSecret": m.forgetSecret,
+				"restore":      m.restore,
+				"forget":       m.forget,
+				"pass":         m.pass,
 			})
 		})
 	}
@@ -52,41 +57,13 @@ func TestTableDoesWhatTheModelDoes(t *testing.T) {
 
 func newMachine(t *rapid.T, verdicts map[peers.Verdict]int) *machine {
 	m := &machine{now: start, verdicts: verdicts, model: &model{
-		expiry:        rapid.SampledFrom([]time.Duration{10 * time.Second, 10 * time.Second, 0}).Draw(t, "expiry"),
-		max:           rapid.IntRange(0, 8).Draw(t, "max"),
-		maxPerAddress: rapid.IntRange(0, 3).Draw(t, "maxPerAddress"),
-		peers:         map[netip.AddrPort]*modelPeer{},
-		siteRates:     map[string]*modelBucket{},
+		peers:     map[netip.AddrPort]*modelPeer{},
+		siteRates: map[string]*modelBucket{},
 	}}
-	// Rates that divide a second into whole nanoseconds, so that the model
-	// agrees to the nanosecond; TestBucket… are about others.
-	rates := rapid.SampledFrom([]int{0, 0, 1, 2, 5})
-	rate := rates.Draw(t, "joins per second")
-	if rate != 0 {
-		m.model.rate = newModelBucket(rate)
-	}
-	m.model.siteRate = rates.Draw(t, "joins per second per address")
-	for range rapid.IntRange(0, 4).Draw(t, "rules") {
-		from := rapid.SampledFrom(ruleWords).Draw(t, "from")
-		may := peers.May(rapid.IntRange(int(peers.MayNothing), int(peers.MayBoth)).Draw(t, "may"))
-		r := rule(from, may)
-		r.Join = rapid.SampledFrom([]peers.Join{peers.JoinOpen, peers.JoinOpen, peers.JoinCookie, peers.JoinSecret}).Draw(t, "join")
-		m.model.access = append(m.model.access, r)
-	}
-	if rapid.Bool().Draw(t, "open") { // or most senders would be refused
-		m.model.access = append(m.model.access, anyBoth...)
-	}
-	options := peers.Options{
-		Expiry:        m.model.expiry,
-		Max:           m.model.max,
-		MaxPerAddress: m.model.maxPerAddress,
-		Access:        m.model.access,
-		Own: func(addr netip.AddrPort) bool {
-			m.asked = append(m.asked, addr)
-			return addr == ownAddr
-		},
-		JoinsPerSecond:           rate,
-		JoinsPerSecondPerAddress: m.model.siteRate,
+	options := m.drawOptions(t)
+	options.Own = func(addr netip.AddrPort) bool {
+		m.asked = append(m.asked, addr)
+		return addr == ownAddr
 	}
 	for m.table == nil || !m.table.JoinRateTellsApart(sites...) { // one in 200 does not
 		m.table = peers.New(options, start)
@@ -109,13 +86,14 @@ var sites = func() (list []netip.Addr) {
 func (m *machine) hear(t *rapid.T) {
 	for _, addr := range rapid.SliceOfN(drawPlace, 1, 6).Draw(t, "from") {
 		m.asked = nil
-		what, do, proved := "Heard", m.table.Heard, rapid.IntRange(0, 3).Draw(t, "proved") == 0
-		if proved {
-			what, do = "Admit", m.table.Admit
+		what, do := "Heard", m.table.Heard
+		proof := drawProof.Draw(t, "proof")
+		if proof != peers.JoinOpen {
+			what, do = "Admit", proved(m.table, proof)
 		}
 		p, got := do(addr, m.now)
 		m.checkAsked(t)
-		want := m.model.hear(addr, proved, m.now)
+		want := m.model.hear(addr, proof, m.now)
 		if got != want {
 			t.Fatalf("%s(%v): want %q, got %q", what, addr, want, got)
 		}
@@ -211,6 +189,11 @@ func (m *machine) check(t *rapid.T) {
 	if gotLearned, gotStatic := m.table.Counts(); gotLearned != len(all)-static || gotStatic != static {
 		t.Fatalf("Counts: want %d and %d, got %d and %d", len(all)-static, static, gotLearned, gotStatic)
 	}
+	if joined, left := m.table.Turnover(); joined < m.joined || left < m.left || int(joined-left) != len(all)-static {
+		t.Fatalf("Turnover: want at least %d and %d, and %d between them; got %d and %d", m.joined, m.left, len(all)-static, joined, left)
+	} else {
+		m.joined, m.left = joined, left
+	}
 	for _, s := range m.snapshots {
 		if !slices.Equal(s.given, s.held) {
 			t.Fatalf("want a slice that was given away to stay %v, got %v", addrsOf(s.held), s.given)
@@ -223,15 +206,15 @@ func (m *machine) check(t *rapid.T) {
 }
 
 func (p *modelPeer) String() string {
-	return fmt.Sprintf("%v may %v (send %v, receive %v), static %v, joined %v, heard %v %v", p.addr, p.may,
+	return fmt.Sprintf("%v may %v (send %v, receive %v), static %v, proof %v, joined %v, heard %v %v", p.addr, p.may,
 		p.may == peers.MaySend || p.may == peers.MayBoth, p.may == peers.MayReceive || p.may == peers.MayBoth,
-		p.static, p.joined.Sub(start), p.heard.Sub(start), !p.heard.IsZero())
+		p.static, p.proof, p.joined.Sub(start), p.heard.Sub(start), !p.heard.IsZero())
 }
 
 func describe(table *peers.Table, p *peers.Peer) string {
 	heard, ever := table.LastHeard(p)
-	return fmt.Sprintf("%v may %v (send %v, receive %v), static %v, joined %v, heard %v %v", p.Addr(), p.May(),
-		p.MaySend(), p.MayReceive(), p.Static(), table.Joined(p).Sub(start), heard.Sub(start), ever)
+	return fmt.Sprintf("%v may %v (send %v, receive %v), static %v, proof %v, joined %v, heard %v %v", p.Addr(), p.May(),
+		p.MaySend(), p.MayReceive(), p.Static(), p.Proof(), table.Joined(p).Sub(start), heard.Sub(start), ever)
 }
 
 func wantAddrs(t *rapid.T, what string, want []netip.AddrPort, got []*peers.Peer) {

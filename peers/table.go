@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// Options are the limits and rules of a [Table].
+// Options are the limits and rules of a [Table]. All but Own can be changed
+// later, see [Table.SetOptions].
 type Options struct {
 	Expiry        time.Duration // a learned peer is forgotten this long after its last datagram
 	Max           int           // learned peers at most; 0: no limit
@@ -52,31 +53,35 @@ func (v Verdict) String() string {
 // A Table holds the peers of one relay.
 type Table struct {
 	// Never change.
-	options Options
-	epoch   time.Time // times are kept as distances from here, so that steps of the wall clock do no harm
-	index   *index    // look-ups need no lock
+	own   func(netip.AddrPort) bool
+	epoch time.Time // times are kept as distances from here, so that steps of the wall clock do no harm
+	index *index    // look-ups need no lock
 
-	addressJoins *AddressRate // nil: no limit
+	// Changed under mu, read by anyone.
+	expiry       atomic.Int64 // in nanoseconds
+	joined, left atomic.Uint64
 
 	// Guarded by mu; what is published is never changed again but by appending
 	// beyond its end.
-	mu         sync.Mutex
-	all        list
-	receivers  list
-	lastNumber uint64
-	learned    int
-	perAddress map[addressKey]int
-	joins      Bucket
+	mu           sync.Mutex
+	options      Options
+	addressJoins *AddressRate // nil: no limit
+	all          list
+	receivers    list
+	lastNumber   uint64
+	learned      int
+	perAddress   map[addressKey]int
+	joins        Bucket
 }
 
 // New returns an empty table. Times given to its methods must not lie before
 // now.
 func New(options Options, now time.Time) *Table {
-	options.Access = slices.Clone(options.Access)
-	t := &Table{options: options, epoch: now, index: newIndex(), perAddress: make(map[addressKey]int)}
-	if options.JoinsPerSecondPerAddress > 0 {
-		t.addressJoins = NewAddressRate(options.JoinsPerSecondPerAddress)
+	t := &Table{own: options.Own, epoch: now, index: newIndex(), perAddress: make(map[addressKey]int)}
+	if t.own == nil {
+		t.own = func(netip.AddrPort) bool { return false }
 	}
+	t.use(options)
 	t.all.publish(nil)
 	t.receivers.publish(nil)
 	return t
@@ -87,21 +92,22 @@ func New(options Options, now time.Time) *Table {
 // join. The peer is nil if the sender was refused. A known peer costs no lock
 // and no allocation.
 func (t *Table) Heard(addr netip.AddrPort, now time.Time) (*Peer, Verdict) {
-	return t.hear(addr, now, false)
+	return t.hear(addr, now, JoinOpen)
 }
 
-// Admit is Heard for a sender that has given the proof that its rule asks for.
-func (t *Table) Admit(addr netip.AddrPort, now time.Time) (*Peer, Verdict) {
-	return t.hear(addr, now, true)
+// Admit is Heard for a sender that has given a proof. It is refused like any
+// other if its rule asks for more.
+func (t *Table) Admit(addr netip.AddrPort, now time.Time, proof Join) (*Peer, Verdict) {
+	return t.hear(addr, now, proof)
 }
 
-func (t *Table) hear(addr netip.AddrPort, now time.Time, proved bool) (*Peer, Verdict) {
+func (t *Table) hear(addr netip.AddrPort, now time.Time, proof Join) (*Peer, Verdict) {
 	at := int64(now.Sub(t.epoch))
 	if p := t.index.find(addr); p != nil {
 		p.refresh(at)
 		return p, Known
 	}
-	return t.admit(addr, at, proved)
+	return t.admit(addr, at, proof)
 }
 
 // Lookup returns the peer at addr, or nil. It refreshes nothing.
@@ -125,7 +131,7 @@ func (t *Table) Counts() (learned, static int) {
 // Expire forgets the learned peers whose time is over, or whose address is now
 // one of the relay itself, and returns them.
 func (t *Table) Expire(now time.Time) []*Peer {
-	deadline := int64(now.Sub(t.epoch) - t.options.Expiry)
+	deadline := t.deadline(now)
 	over := func(p *Peer) bool {
 		return !p.Static() && (p.heard.Load() <= deadline || t.own(p.addr))
 	}
@@ -134,15 +140,28 @@ func (t *Table) Expire(now time.Time) []*Peer {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	deadline = t.deadline(now) // the expiry may be another since
 	return t.remove(over)
+}
+
+// deadline returns when those were heard last whose time is over now.
+func (t *Table) deadline(now time.Time) int64 { return int64(now.Sub(t.epoch)) - t.expiry.Load() }
+
+// Turnover returns how many learned peers there have been since the table was
+// made, and how many of them are gone: expired, removed, or static now. What is
+// left of the first after the second is how many there are.
+func (t *Table) Turnover() (joined, left uint64) {
+	left = t.left.Load() // first, or it could be more than joined
+	return t.joined.Load(), left
 }
 
 // SetStatic makes addrs, which must be unmapped, the static peers, and returns
 // those that are new and those that are gone. A peer that is static no more
 // goes on as a learned one if it was heard within the expiry, a rule lets it in
-// and the limits leave room. Addresses that can never be a peer are passed over.
+// with the proof that it gave before it was static, if any, and the limits
+// leave room. Addresses that can never be a peer are passed over.
 func (t *Table) SetStatic(addrs []netip.AddrPort, now time.Time) (added, removed []*Peer) {
-	at := int64(now.Sub(t.epoch))
+	at, deadline := int64(now.Sub(t.epoch)), t.deadline(now)
 	want := make(map[netip.AddrPort]bool, len(addrs))
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -157,7 +176,7 @@ func (t *Table) SetStatic(addrs []netip.AddrPort, now time.Time) (added, removed
 		want[addr] = true
 		switch {
 		case p == nil:
-			p = t.insert(addr, MayBoth, true, at)
+			p = t.insert(&Peer{addr: addr, joined: at}, MayBoth, JoinOpen, true, never)
 			added = append(added, p)
 		case !p.Static():
 			t.setStatic(p, true, MayBoth)
@@ -168,14 +187,14 @@ func (t *Table) SetStatic(addrs []netip.AddrPort, now time.Time) (added, removed
 		if !p.Static() || want[p.addr] {
 			return false
 		}
-		may, verdict := t.judge(p.addr)
-		if p.heard.Load() <= at-int64(t.options.Expiry) || verdict.Refused() {
+		may, verdict := t.judge(p.addr, p.Proof())
+		if p.heard.Load() <= deadline || verdict.Refused() {
 			return true
 		}
 		t.setStatic(p, false, may)
 		return false
 	})
-	t.receivers.replace(slices.DeleteFunc(slices.Clone(t.all.items), func(p *Peer) bool { return !p.MayReceive() }))
+	t.listReceivers()
 	return added, removed
 }
 
@@ -188,7 +207,7 @@ func (t *Table) Forget(p *Peer) bool {
 }
 
 // admit decides about a sender that the look-up did not find.
-func (t *Table) admit(addr netip.AddrPort, at int64, proved bool) (*Peer, Verdict) {
+func (t *Table) admit(addr netip.AddrPort, at int64, proof Join) (*Peer, Verdict) {
 	if t.neverAPeer(addr) {
 		return nil, NeverAPeer
 	}
@@ -198,10 +217,7 @@ func (t *Table) admit(addr netip.AddrPort, at int64, proved bool) (*Peer, Verdic
 		p.refresh(at)
 		return p, Known
 	}
-	may, verdict := t.judge(addr)
-	if proved && (verdict == NeedsCookie || verdict == NeedsSecret) {
-		verdict = Joined
-	}
+	may, verdict := t.judge(addr, proof)
 	if verdict.Refused() {
 		return nil, verdict
 	}
@@ -211,11 +227,12 @@ func (t *Table) admit(addr netip.AddrPort, at int64, proved bool) (*Peer, Verdic
 		t.options.JoinsPerSecond > 0 && !t.joins.Take(t.options.JoinsPerSecond, 1, at) {
 		return nil, JoinsTooFast
 	}
-	return t.insert(addr, may, false, at), Joined
+	return t.insert(&Peer{addr: addr, joined: at}, may, proof, false, at), Joined
 }
 
-// judge says whether addr may become a learned peer, and what it then may do.
-func (t *Table) judge(addr netip.AddrPort) (May, Verdict) {
+// judge says whether addr may become a learned peer with a proof, and what it
+// then may do.
+func (t *Table) judge(addr netip.AddrPort, proof Join) (May, Verdict) {
 	rule := t.ruleFor(addr.Addr())
 	switch {
 	case answersAnything(addr.Port()):
@@ -226,9 +243,9 @@ func (t *Table) judge(addr netip.AddrPort) (May, Verdict) {
 		return rule.May, TableFull
 	case t.options.MaxPerAddress > 0 && t.perAddress[keyOf(addr.Addr())] >= t.options.MaxPerAddress:
 		return rule.May, AddressFull
-	case rule.Join == JoinCookie:
+	case rule.Join > proof && rule.Join == JoinCookie:
 		return rule.May, NeedsCookie
-	case rule.Join == JoinSecret:
+	case rule.Join > proof:
 		return rule.May, NeedsSecret
 	}
 	return rule.May, Joined
@@ -259,17 +276,14 @@ func (t *Table) neverAPeer(addr netip.AddrPort) bool {
 		t.own(addr)
 }
 
-func (t *Table) own(addr netip.AddrPort) bool { return t.options.Own != nil && t.options.Own(addr) }
-
-func (t *Table) insert(addr netip.AddrPort, may May, static bool, at int64) *Peer {
+// insert completes p and puts it into the table.
+func (t *Table) insert(p *Peer, may May, proof Join, static bool, heard int64) *Peer {
 	t.lastNumber++
-	p := &Peer{addr: addr, number: t.lastNumber, joined: at}
-	p.may.Store(uint32(may))
+	p.number = t.lastNumber
+	p.setRights(may, proof)
 	p.static.Store(static)
-	p.heard.Store(at)
-	if static {
-		p.heard.Store(never)
-	} else {
+	p.heard.Store(heard)
+	if !static {
 		t.countLearned(p, +1)
 	}
 	t.index.add(p)
@@ -306,9 +320,14 @@ func (t *Table) remove(gone func(*Peer) bool) []*Peer {
 	return removed
 }
 
+// listReceivers publishes them anew, for what peers may do has changed.
+func (t *Table) listReceivers() {
+	t.receivers.replace(slices.DeleteFunc(slices.Clone(t.all.items), func(p *Peer) bool { return !p.MayReceive() }))
+}
+
 func (t *Table) setStatic(p *Peer, static bool, may May) {
 	p.static.Store(static)
-	p.may.Store(uint32(may))
+	p.setRights(may, p.Proof())
 	if static {
 		t.countLearned(p, -1)
 	} else {
@@ -318,6 +337,11 @@ func (t *Table) setStatic(p *Peer, static bool, may May) {
 
 func (t *Table) countLearned(p *Peer, change int) {
 	t.learned += change
+	if change > 0 {
+		t.joined.Add(1)
+	} else {
+		t.left.Add(1)
+	}
 	key := keyOf(p.addr.Addr())
 	if t.perAddress[key] += change; t.perAddress[key] == 0 {
 		delete(t.perAddress, key)

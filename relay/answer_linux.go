@@ -24,7 +24,7 @@ func (a *answering) init(s *linuxSocket) {
 	a.header.Iov = &a.vector
 	a.header.SetIovlen(1)
 	a.call = func(fd uintptr) {
-		if queued(fd) > s.room/pressed {
+		if queued(fd) > int(s.room.Load())/pressed {
 			a.errno = unix.EAGAIN // answers to strangers can fill the buffer, too
 			return
 		}

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"hash/maphash"
+	"sync"
 	"time"
 
 	"udprelay/internal/proof"
@@ -26,6 +27,8 @@ const (
 // nothing of them but when those were last answered that it can remember in
 // fixed space. It belongs to the goroutine that receives.
 type door struct {
+	proving sync.Mutex // held from the look at a proof until its sender has joined, and while the secret changes
+
 	jar     *proof.Jar
 	cookies *peers.AddressRate
 	empties *peers.AddressRate
@@ -49,22 +52,34 @@ func newDoor(secret []byte) *door {
 // the peer if it has. If not, the datagram is counted, and answered with a
 // cookie. The verdict is the one that holds for the next datagram.
 func (r *Relay) prove(d *Datagram, needs peers.Verdict, source *peers.Source, now time.Time, t *tally) (*peers.Peer, peers.Verdict) {
-	door, at := r.receiving.door, r.since(now)
 	reason := DropUnproven
-	switch door.jar.Check(d.Payload, d.From, needs == peers.NeedsSecret, at) {
-	case proof.Proved:
-		peer, verdict := r.table.Admit(d.From, now)
-		if peer != nil {
-			return peer, verdict
-		}
+	switch peer, check, verdict := r.tryProof(d, needs, now); {
+	case peer != nil:
+		return peer, verdict
+	case check == proof.Proved && verdict != peers.NeedsSecret:
 		t.drop(dropFor[verdict], 1, d.From) // the table has become full, or too many join
 		return nil, needs
-	case proof.BadProof:
+	case check == proof.Proved:
+		needs = verdict // since a moment ago
+	case check == proof.BadProof:
 		reason = DropBadProof
 	}
 	t.drop(reason, 1, d.From)
-	r.answer(d, source, at, t)
+	r.answer(d, source, r.since(now), t)
 	return nil, needs
+}
+
+// tryProof checks the proof in a datagram, and admits its sender if it is good.
+func (r *Relay) tryProof(d *Datagram, needs peers.Verdict, now time.Time) (*peers.Peer, proof.Verdict, peers.Verdict) {
+	door := r.receiving.door
+	door.proving.Lock()
+	defer door.proving.Unlock()
+	check := door.jar.Check(d.Payload, d.From, needs == peers.NeedsSecret, r.since(now))
+	if check != proof.Proved {
+		return nil, check, needs
+	}
+	peer, verdict := r.table.Admit(d.From, now, proofFor[needs])
+	return peer, check, verdict
 }
 
 // answer answers a datagram, if there is an answer to it, the address has not
@@ -107,3 +122,6 @@ func (door *door) isAnswer(d *Datagram, at int64) bool {
 	last.count++
 	return false
 }
+
+// proofFor is the proof that a verdict asks for.
+var proofFor = map[peers.Verdict]peers.Join{peers.NeedsCookie: peers.JoinCookie, peers.NeedsSecret: peers.JoinSecret}

@@ -158,7 +158,7 @@ func TestWhoCannotGetInGetsNoAnswer(t *testing.T) {
 				options.Secret = []byte("the secret")
 				test.change(&options.Peers)
 				r := makeGuarded(t, w, on4, options)
-				r.Peers().Admit(netip.MustParseAddrPort("127.0.0.1:1"), time.Now()) // takes the one place, if there is one
+				r.Peers().Admit(netip.MustParseAddrPort("127.0.0.1:1"), time.Now(), peers.JoinSecret) // takes the one place, if there is one
 				silent(t, r, test.reason, newClient(t, near(r)))
 			}
 		}
@@ -169,7 +169,7 @@ func TestWhoCannotGetInGetsNoAnswer(t *testing.T) {
 		c := newClient(t, near(r))
 		c.tell(r, "udprelay join\n")
 		cookie := c.getCookie()
-		r.Peers().Admit(netip.MustParseAddrPort("127.0.0.1:1"), time.Now())
+		r.Peers().Admit(netip.MustParseAddrPort("127.0.0.1:1"), time.Now(), peers.JoinSecret)
 		c.tell(r, proofOf(cookie, ""))
 		if s := r.Stats(); s.Dropped[DropTableFull] != 1 || s.Answers != 1 || r.counters.lastDropped(DropTableFull) != c.addr {
 			t.Errorf("want the proof dropped as table_full, without an answer; got %s", show(s))

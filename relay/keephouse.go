@@ -23,8 +23,7 @@ const (
 // keepHouse does what the datapath does not wait for: it expires peers, reads
 // the kernel's counters, and says what was dropped.
 func (r *Relay) keepHouse(ctx context.Context) {
-	// Often enough that a peer outlives its expiry by no more than a tenth.
-	often := time.NewTicker(min(max(r.options.Peers.Expiry/10, 10*time.Millisecond), time.Second))
+	often := time.NewTicker(expireEvery(r.table.Expiry()))
 	defer often.Stop()
 	trainLimits := time.NewTicker(forgetTrainLimits)
 	defer trainLimits.Stop()
@@ -42,9 +41,11 @@ func (r *Relay) keepHouse(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-r.expiryChanged:
+			often.Reset(expireEvery(r.table.Expiry()))
 		case now := <-often.C:
 			lost.note(r.countKernelDrops(), now)
-			for _, p := range r.table.Expire(lost.instead(now, r.options.Peers.Expiry)) {
+			for _, p := range r.table.Expire(lost.instead(now, r.table.Expiry())) {
 				r.log.Debug("peer expired", "peer", p.Addr())
 			}
 			said.say(r.Stats(), now, false)
@@ -61,6 +62,12 @@ func (r *Relay) keepHouse(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// expireEvery is often enough that a peer outlives its expiry by no more than a
+// tenth.
+func expireEvery(expiry time.Duration) time.Duration {
+	return min(max(expiry/10, 10*time.Millisecond), time.Second)
 }
 
 // LostKeepAlives is when datagrams were last lost before anyone saw them. Among
@@ -145,5 +152,6 @@ var advice = [drops]string{
 	DropTooBig:           "datagrams are longer than the way to a receiver can carry",
 	DropFiltered:         "a firewall on this machine forbids sending to a receiver",
 	DropUnreachable:      "this machine has no route to a receiver",
+	DropStopped:          "what was received before a stop has a second to leave; this did not",
 	DropNoBuffer:         "a network interface cannot keep up; for bursts, raise socket.send_buffer or the interface's queue",
 }

@@ -8,15 +8,14 @@ import (
 
 // tooFast reports whether p sends more than a peer may, and counts this
 // datagram of size bytes if not.
-func (r *Relay) tooFast(p *peers.Peer, size int, at int64) bool {
-	limits := &r.options.Limits
+func (limits *Limits) tooFast(p *peers.Peer, size int, at int64) bool {
 	return limits.PeerDatagrams > 0 && !p.Path.Datagrams.Take(limits.PeerDatagrams, 1, at) ||
 		limits.PeerBytes > 0 && !p.Path.Bytes.Take(limits.PeerBytes, size, at)
 }
 
-// capEgress takes out of the batch what must not leave, for all receivers
-// alike: if each were asked apart, those that come last would starve.
-func (r *Relay) capEgress(b *batch, receivers int, t *tally) {
+// capEgress takes out of the batch what must not leave where so many bytes may
+// in a second, for all receivers alike: if each were asked apart, those that come last would starve.
+func (r *Relay) capEgress(b *batch, receivers, perSecond int, t *tally) {
 	kept := 0
 	for i := range b.datagrams {
 		to := receivers
@@ -24,7 +23,7 @@ func (r *Relay) capEgress(b *batch, receivers int, t *tally) {
 			to--
 		}
 		bytes := min(int64(to)*int64(len(b.datagrams[i].Payload)), math.MaxInt32) // an int may have 32 bits
-		if to > 0 && !r.egress.Take(r.options.Limits.EgressBytes, int(bytes), b.at) {
+		if to > 0 && !r.egress.Take(perSecond, int(bytes), b.at) {
 			t.drop(DropEgressLimit, to, b.datagrams[i].From)
 			continue
 		}

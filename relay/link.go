@@ -65,16 +65,18 @@ func (a *Attachment) Detach() {
 
 // Bring relays datagrams, in order, to every peer and to every other link.
 // Empty datagrams are passed over. The payloads are no longer needed when it
-// returns. The error is [ErrDetached], or net.ErrClosed if the relay is.
+// returns. The error is [ErrDetached], or net.ErrClosed if the relay is; a relay
+// that is stopped meanwhile takes all that it was brought, see [Relay.Run].
 func (a *Attachment) Bring(datagrams []Datagram) error {
 	a.bring.Lock()
 	defer a.bring.Unlock()
 	if a.detached.Load() {
 		return ErrDetached
 	}
-	if a.relay.stopped.Load() {
+	if !a.relay.bringing.begin() {
 		return net.ErrClosed // also if there is nobody to send to
 	}
+	defer a.relay.bringing.end()
 	for chunk := range slices.Chunk(datagrams, maxBatch) {
 		a.batch.reset()
 		a.batch.at = a.relay.since(time.Now())

@@ -3,6 +3,7 @@ package relay
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -24,6 +25,7 @@ type plainSocket struct {
 	wildcard bool
 	sources  sources
 	own      *own
+	waker
 
 	answersAfter time.Time // of the receiving goroutine: until then there is no room for answers
 }
@@ -37,6 +39,7 @@ const (
 
 func newPlainSocket(conn *net.UDPConn, own *own, options Options) (*plainSocket, error) {
 	s := &plainSocket{conn: conn, own: own, buffer: make([]byte, maxDatagram)}
+	s.setDeadline = conn.SetReadDeadline
 	bound := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
 	s.v6 = bound.Is6()
 	if bound.IsUnspecified() {
@@ -49,26 +52,28 @@ func newPlainSocket(conn *net.UDPConn, own *own, options Options) (*plainSocket,
 		}
 		s.oob = make([]byte, 128)
 	}
+	s.setBuffers(options.ReceiveBuffer, options.SendBuffer, options.Logger)
+	return s, nil
+}
+
+func (s *plainSocket) setBuffers(receive, send int, log *slog.Logger) {
 	for _, buffer := range []struct {
 		name string
 		set  func(int) error
 		size int
-	}{{"receive", conn.SetReadBuffer, options.ReceiveBuffer}, {"send", conn.SetWriteBuffer, options.SendBuffer}} {
+	}{{"receive", s.conn.SetReadBuffer, receive}, {"send", s.conn.SetWriteBuffer, send}} {
 		if buffer.size == 0 {
 			continue
 		}
-		if err := buffer.set(buffer.size); err != nil {
-			options.Logger.Warn(fmt.Sprintf("cannot set the %s buffer to %d bytes: %v", buffer.name, buffer.size, err))
+		if err := buffer.set(buffer.size); err != nil && !closed(err) {
+			log.Warn(fmt.Sprintf("cannot set the %s buffer to %d bytes: %v", buffer.name, buffer.size, err))
 		}
 	}
-	return s, nil
 }
 
 func (s *plainSocket) way() string {
 	return "a system call for each datagram (trains are there on Linux only)"
 }
-
-func (s *plainSocket) interrupt() { s.conn.SetReadDeadline(time.Unix(1, 0)) }
 
 func (s *plainSocket) close() error { return s.conn.Close() }
 
@@ -79,6 +84,9 @@ func (s *plainSocket) newSender() sender { return &plainSender{plainSocket: s} }
 func (s *plainSocket) receive(b *batch, _ func(netip.AddrPort, failure, []byte)) error {
 	for {
 		n, oobn, _, from, err := s.conn.ReadMsgUDPAddrPort(s.buffer, s.oob)
+		if errors.Is(err, os.ErrDeadlineExceeded) && s.goesOn() {
+			return nil
+		}
 		if err != nil {
 			if closed(err) || errors.Is(err, os.ErrDeadlineExceeded) || !ofTheMoment(err) {
 				return err
@@ -123,6 +131,13 @@ func (s *plainSocket) destination(oob []byte) netip.Addr {
 	return addr.Unmap()
 }
 
+func (s *plainSocket) source(l local) *peers.Source {
+	if !s.wildcard || !s.v6 && !l.addr.Is4() {
+		return nil
+	}
+	return s.sources.of(local{addr: l.addr}, s.sourceControl)
+}
+
 func (s *plainSocket) sourceControl(l local) []byte {
 	addr := l.addr
 	// To a mapped address the kernel takes the message of IPv4; ipv6 makes none.
@@ -151,6 +166,9 @@ func (s *plainSender) send(b *batch, receivers []*peers.Peer, t *tally) error {
 		for i := range b.datagrams {
 			if spoke && b.origins[i] == p {
 				continue
+			}
+			if !out && s.over() {
+				reason, out = DropStopped, true
 			}
 			if out {
 				t.drop(reason, 1, p.Addr())

@@ -3,7 +3,6 @@ package relay
 import (
 	"os"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -76,8 +75,5 @@ func (p *poller) leave(socket uintptr) {
 		unix.EpollCtl(p.epoll, unix.EPOLL_CTL_DEL, int(socket), nil)
 	}
 }
-
-// interrupt makes a wait end with an error, now and from then on.
-func (p *poller) interrupt() { p.file.SetReadDeadline(time.Unix(1, 0)) }
 
 func (p *poller) close() error { return p.file.Close() }

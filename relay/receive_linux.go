@@ -2,6 +2,7 @@ package relay
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -82,6 +83,9 @@ func (s *linuxSocket) receive(b *batch, failed func(netip.AddrPort, failure, []b
 	}
 	r.used, r.err = 0, nil
 	if err := s.poller.wait(r.receive); err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) && s.goesOn() {
+			return nil
+		}
 		return err
 	}
 	if r.err != nil {

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +16,7 @@ import (
 	"udprelay/peers"
 )
 
-// Options say how a [Relay] works.
+// Options say how a [Relay] works. Most can be changed later, see [Relay.Apply].
 type Options struct {
 	Peers peers.Options // Own is set by the relay
 
@@ -39,19 +40,26 @@ type Limits struct {
 // A Relay relays the datagrams of one socket.
 type Relay struct {
 	// Never change after New.
-	socket  socket
-	table   *peers.Table
-	own     *own
-	began   time.Time // times in nanoseconds are distances from here
-	options Options
-	log     *slog.Logger
+	socket socket
+	table  *peers.Table
+	own    *own
+	began  time.Time // times in nanoseconds are distances from here
+	log    *slog.Logger
+	grace  time.Duration // stopGrace
+	sent   *sentLog
+	storms *storms
 
 	counters counters
 	egress   peers.Bucket
-	sent     *sentLog
-	storms   *storms
+	limits   atomic.Pointer[Limits]
 
-	stopped atomic.Bool // Run has ended
+	applying      sync.Mutex
+	options       Options       // guarded by applying: those that hold
+	expiryChanged chan struct{} // has an entry when keepHouse has to look
+
+	asked    atomic.Pointer[turn] // of the loop in Run; nearly always nil
+	ended    chan struct{}        // closed when that loop has ended
+	bringing bringing
 
 	attachMu sync.Mutex // held while attached changes
 	attached atomic.Pointer[[]*Attachment]
@@ -71,6 +79,14 @@ type Relay struct {
 // New makes a relay of conn, which must not be connected and belongs to the
 // relay from then on, also if there is an error: the caller must not use it
 // again.
+//
+// The socket may have been another relay's before, of this process or not, and
+// may be one of several descriptors of one socket: datagrams and errors that
+// wait are received, options that are set are set again. Run closes this
+// descriptor only, and changes nothing more then. What other descriptors share,
+// and find changed: on Linux the socket is in blocking mode (O_NONBLOCK is off),
+// and the options of the socket are as the relay needs them, among them its
+// buffers, IP_RECVERR and IP_PKTINFO on, and SO_BROADCAST off.
 func New(conn *net.UDPConn, options Options) (*Relay, error) {
 	bound, ok := conn.LocalAddr().(*net.UDPAddr)
 	if !ok {
@@ -98,6 +114,12 @@ func New(conn *net.UDPConn, options Options) (*Relay, error) {
 func (r *Relay) use(s socket) {
 	r.socket = s
 	r.options.Peers.Own = r.own.contains
+	r.options.Secret = bytes.Clone(r.options.Secret)
+	limits := r.options.Limits
+	r.limits.Store(&limits)
+	r.expiryChanged = make(chan struct{}, 1)
+	r.ended = make(chan struct{})
+	r.grace = stopGrace
 	r.table = peers.New(r.options.Peers, r.began)
 	r.sent = newSentLog()
 	r.storms = newStorms()
@@ -148,20 +170,29 @@ func (r *Relay) Way() string { return r.socket.way() }
 const yieldEvery = 32
 
 // Run relays until ctx is cancelled, which is no error, or the socket fails.
-// It closes the socket and may be called once.
+// It closes its descriptor of the socket and may be called once.
+//
+// When ctx is cancelled nothing more is received, and what was received is sent
+// to everyone before Run returns, also what links are bringing. What takes
+// longer than a second is dropped and counted as [DropStopped]. What waits in
+// the socket stays there for other descriptors of it.
 func (r *Relay) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
+	keep, leave := context.WithCancel(context.WithoutCancel(ctx))
 	var keeping sync.WaitGroup
-	keeping.Go(func() { r.keepHouse(ctx) })
-	stop := context.AfterFunc(ctx, r.socket.interrupt)
+	keeping.Go(func() { r.keepHouse(keep) })
+	interrupt := func() { r.socket.interrupt(time.Now().Add(r.grace)) }
+	stop := context.AfterFunc(ctx, interrupt)
 	defer func() {
 		stop()
-		cancel()
+		close(r.ended)
+		interrupt() // the time of links begins to run, if the socket has failed
+		r.bringing.stop(2 * r.grace)
+		leave()
 		keeping.Wait()
-		r.stopped.Store(true)
 		r.socket.close()
 	}()
 	for batches := 1; ctx.Err() == nil; batches++ {
+		r.comeRound()
 		if batches%yieldEvery == 0 {
 			runtime.Gosched()
 		}
@@ -179,6 +210,10 @@ func (r *Relay) step() error {
 	if err := r.socket.receive(b, r.receiving.failed); err != nil {
 		return err
 	}
+	if len(b.datagrams) == 0 { // woken
+		r.counters.publish(t)
+		return nil
+	}
 	r.admit(b, time.Now(), t)
 	return r.relay(b, r.receiving.sender, nil, t)
 }
@@ -191,6 +226,7 @@ func (r *Relay) admit(b *batch, now time.Time, t *tally) {
 		peer    *peers.Peer
 		verdict peers.Verdict
 		kept    int
+		limits  = r.limits.Load()
 	)
 	b.at = r.since(now)
 	t.Received += uint64(len(b.datagrams))
@@ -227,7 +263,7 @@ func (r *Relay) admit(b *batch, now time.Time, t *tally) {
 			t.KeepAlives++
 		case !peer.MaySend():
 			t.drop(DropMayNotSend, 1, from)
-		case r.tooFast(peer, len(d.Payload), b.at):
+		case limits.tooFast(peer, len(d.Payload), b.at):
 			t.drop(DropPeerRate, 1, from)
 		default:
 			b.keep(kept, i, peer)
@@ -259,8 +295,8 @@ func (r *Relay) relay(b *batch, out sender, brought *Attachment, t *tally) error
 	defer r.counters.publish(t)
 	r.cutStorms(b, t)
 	receivers := r.table.Receivers()
-	if r.options.Limits.EgressBytes > 0 {
-		r.capEgress(b, len(receivers), t)
+	if perSecond := r.limits.Load().EgressBytes; perSecond > 0 {
+		r.capEgress(b, len(receivers), perSecond, t)
 	}
 	if len(b.datagrams) == 0 {
 		return nil

@@ -2,7 +2,6 @@ package relay
 
 import (
 	"encoding/binary"
-	"net"
 	"runtime"
 	"unsafe"
 
@@ -44,6 +43,7 @@ type trainSender struct {
 	own       []plan // for each speaker
 	sizes     []int
 	waited    bool // for room in the send buffer
+	late      bool // the relay is stopped, and there is no time left to send
 	doubt     doubt
 	looked    int64 // when it was looked how full the buffer is
 
@@ -104,7 +104,7 @@ func (s *linuxSocket) newSender() sender {
 
 func (s *trainSender) send(b *batch, receivers []*peers.Peer, t *tally) error {
 	s.batch, s.receivers, s.tally, s.waited = b, receivers, t, false
-	s.doubt = doubt{}
+	s.doubt, s.late = doubt{}, s.socket.over()
 	s.messages, s.gathered, s.bytes = s.messages[:0], 0, 0 // an error may have left some
 	s.host = s.socket.own.host.Load()
 	s.shared.made = false
@@ -113,7 +113,7 @@ func (s *trainSender) send(b *batch, receivers []*peers.Peer, t *tally) error {
 	}
 	if b.at-s.looked >= int64(lookEvery) {
 		s.looked = b.at
-		if s.queued() > s.socket.room/pressed {
+		if s.queued() > int(s.socket.room.Load())/pressed {
 			s.socket.neighbours.relieve(receivers, b.at)
 		}
 	}
@@ -197,6 +197,10 @@ func (t train) lone(i int, plan *plan) train {
 }
 
 func (s *trainSender) add(m message) error {
+	if s.late {
+		s.tally.drop(DropStopped, m.count, m.peer.Addr())
+		return nil
+	}
 	s.put(len(s.messages), m)
 	s.messages = append(s.messages, m)
 	s.gathered += m.count
@@ -208,9 +212,7 @@ func (s *trainSender) add(m message) error {
 		return err
 	}
 	runtime.Gosched()
-	if s.socket.interrupted.Load() {
-		return net.ErrClosed // with many peers a batch takes long
-	}
+	s.late = s.socket.over() // with many peers a batch takes long
 	return nil
 }
 

@@ -1,7 +1,9 @@
 package relay
 
 import (
+	"log/slog"
 	"net/netip"
+	"time"
 
 	"udprelay/peers"
 )
@@ -20,13 +22,26 @@ type socket interface {
 	// calls it.
 	answer(to netip.AddrPort, source *peers.Source, payload []byte) bool
 
-	// interrupt makes a receive that waits, and a send that takes long, return
-	// an error, now and from then on.
-	interrupt()
+	// interrupt makes a receive that waits return an error, now and from then
+	// on. What is not sent by then is dropped and counted as DropStopped.
+	interrupt(sendBy time.Time)
+
+	// wake makes a receive that waits return with an empty batch. One that
+	// does not wait may do so, too; what there is to receive stays there.
+	wake()
 
 	// close closes the socket. Nobody may be in receive; senders may be at
 	// work, and get net.ErrClosed.
 	close() error
+
+	// setBuffers gives the socket buffers of so many bytes; 0 leaves one as it
+	// is. Any goroutine may call it.
+	setBuffers(receive, send int, log *slog.Logger)
+
+	// source returns what makes datagrams leave from a local address, or nil
+	// if it can not, or the socket has but one. It is for the goroutine that
+	// receives.
+	source(local) *peers.Source
 
 	// newSender returns a way out for one goroutine.
 	newSender() sender
@@ -82,7 +97,7 @@ func (s *sources) of(l local, control func(local) []byte) *peers.Source {
 		if s.known == nil || len(s.known) == maxSources {
 			s.known = make(map[local]*peers.Source)
 		}
-		found = &peers.Source{Addr: l.addr, Control: control(l)}
+		found = &peers.Source{Addr: l.addr, Link: l.link, Control: control(l)}
 		s.known[l] = found
 	}
 	s.last, s.found = l, found

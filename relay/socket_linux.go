@@ -3,6 +3,7 @@ package relay
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"udprelay/peers"
 )
 
 // A linuxSocket receives with recvmmsg and sends trains with sendmmsg, always
@@ -30,14 +33,15 @@ type linuxSocket struct {
 	v6       bool   // an AF_INET6 socket; IPv4 peers have mapped addresses
 	wildcard bool   // bound to no address, so that replies must say where from
 	noTrains string // why datagrams do not leave in trains; empty: they do
-	room     int    // of the send buffer, in the bytes that the kernel charges
+	earlier  uint32 // datagrams that the kernel dropped when the socket was another relay's
 
-	interrupted atomic.Bool
-	sources     sources
-	ring        *ring
-	errors      *errorRing
-	answering   answering
-	neighbours  neighbours
+	waker
+	room       atomic.Int64 // of the send buffer, in the bytes that the kernel charges
+	sources    sources
+	ring       *ring
+	errors     *errorRing
+	answering  answering
+	neighbours neighbours
 }
 
 func newSocket(conn *net.UDPConn, own *own, options Options) (socket, error) {
@@ -90,12 +94,8 @@ func (s *linuxSocket) takeOver(conn *net.UDPConn) error {
 		s.file.Close()
 		return fmt.Errorf("poll the socket: %w", err)
 	}
+	s.setDeadline = s.poller.file.SetReadDeadline
 	return nil
-}
-
-func (s *linuxSocket) interrupt() {
-	s.interrupted.Store(true)
-	s.poller.interrupt()
 }
 
 func (s *linuxSocket) close() error { return errors.Join(s.file.Close(), s.poller.close()) }
@@ -128,16 +128,51 @@ func (s *linuxSocket) setUp(fd int, options Options) error {
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 0); err != nil {
 		return fmt.Errorf("forbid broadcasts: %w", err)
 	}
-	wantBuffer(fd, options.Logger, receiveBuffer, options.ReceiveBuffer)
-	wantBuffer(fd, options.Logger, sendBuffer, options.SendBuffer)
-	if s.room, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF); err != nil {
-		return fmt.Errorf("read the size of the send buffer: %w", err)
+	if err := s.setBuffersOf(fd, options.ReceiveBuffer, options.SendBuffer, options.Logger); err != nil {
+		return err
 	}
+	s.notePast(fd)
 	if err := s.askForErrors(fd); err != nil {
 		return fmt.Errorf("ask for the errors of the network: %w", err)
 	}
 	s.noTrains = whyNoTrains(fd, options)
 	return nil
+}
+
+func (s *linuxSocket) setBuffers(receive, send int, log *slog.Logger) {
+	// It is not called if the socket is closed, for Run may have ended.
+	s.raw.Control(func(fd uintptr) {
+		if err := s.setBuffersOf(int(fd), receive, send, log); err != nil {
+			log.Warn(err.Error())
+		}
+	})
+}
+
+func (s *linuxSocket) setBuffersOf(fd, receive, send int, log *slog.Logger) error {
+	wantBuffer(fd, log, receiveBuffer, receive)
+	wantBuffer(fd, log, sendBuffer, send)
+	room, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF)
+	if err != nil {
+		return fmt.Errorf("read the size of the send buffer: %w", err)
+	}
+	s.room.Store(int64(room))
+	return nil
+}
+
+// notePast notes what the kernel has dropped so far if the socket was another
+// relay's before, which has counted that: only a relay asks for errors. It must
+// be called before this one does.
+func (s *linuxSocket) notePast(fd int) {
+	if asked, err := unix.GetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR); err == nil && asked != 0 {
+		s.earlier, _ = dropsAt(uintptr(fd))
+	}
+}
+
+func (s *linuxSocket) source(l local) *peers.Source {
+	if !s.wildcard || !s.v6 && !l.addr.Is4() {
+		return nil
+	}
+	return s.sources.of(l, s.sourceControl)
 }
 
 func (s *linuxSocket) way() string {
@@ -191,15 +226,19 @@ var (
 // kernelDrops reads the counter of the socket itself (SO_MEMINFO, Linux 4.12),
 // which costs the datapath nothing.
 func (s *linuxSocket) kernelDrops() (total uint32, ok bool) {
+	err := s.raw.Control(func(fd uintptr) { total, ok = dropsAt(fd) })
+	return total - s.earlier, ok && err == nil
+}
+
+// dropsAt returns how many datagrams the kernel has dropped at a socket since
+// it was opened, modulo 2³².
+func dropsAt(fd uintptr) (total uint32, ok bool) {
 	const skMeminfoDrops, skMeminfoVars = 8, 9 // linux/sock_diag.h
-	err := s.raw.Control(func(fd uintptr) {
-		var info [skMeminfoVars]uint32
-		size := uint32(unsafe.Sizeof(info))
-		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
-			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
-		total, ok = info[skMeminfoDrops], errno == 0 && size == uint32(unsafe.Sizeof(info))
-	})
-	return total, ok && err == nil
+	var info [skMeminfoVars]uint32
+	size := uint32(unsafe.Sizeof(info))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
+		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	return info[skMeminfoDrops], errno == 0 && size == uint32(unsafe.Sizeof(info))
 }
 
 // sizeText writes a size in bytes as the configuration does.

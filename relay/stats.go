@@ -33,6 +33,7 @@ const (
 	DropFiltered    // a firewall on this machine forbids it (EPERM)
 	DropUnreachable // no route to the receiver (ENETUNREACH, EHOSTUNREACH, …)
 	DropNoBuffer    // the kernel's send buffer was full (EAGAIN, ENOBUFS)
+	DropStopped     // the relay was stopped, and there was no time left for it
 	DropSendFailed  // any other error of the send call
 
 	drops
@@ -43,7 +44,7 @@ func (d Drop) String() string {
 	return [drops]string{
 		"rule", "table_full", "address_full", "never_a_peer", "may_not_send",
 		"unproven", "bad_proof", "join_rate", "peer_rate", "storm", "receive_queue_full",
-		"egress_limit", "quarantined", "held", "too_big", "filtered", "unreachable", "no_buffer", "send_failed",
+		"egress_limit", "quarantined", "held", "too_big", "filtered", "unreachable", "no_buffer", "stopped", "send_failed",
 	}[d]
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -13,34 +14,69 @@ import (
 	"udprelay/peers"
 )
 
-// A batch for very many peers takes seconds; who stops the relay should not
-// have to wait for all of it.
-func TestABatchForManyPeersDoesNotHoldUpTheStop(t *testing.T) {
-	conn := listen(t, on4)
-	r, err := New(conn, defaults())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.socket.close()
+// batchForMany returns a batch that takes a sender, which does not really send,
+// at least five calls, and the relay for it.
+func batchForMany(t *testing.T) (*Relay, *trainSender, *batch) {
+	t.Helper()
+	r := makeRelay(t, ways[0], on4, defaults())
 	var far []netip.AddrPort
 	for port := range uint16(5 * maxMessages) {
-		far = append(far, netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), 1+port))
+		far = append(far, netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), 100+port))
 	}
 	r.SetStatic(far)
-	out := r.receiving.sender.(*trainSender)
-	calls := 0
-	out.sendmmsg = func(headers []mmsghdr) (int, unix.Errno) {
-		if calls++; calls == 2 {
-			r.socket.interrupt()
-		}
-		return len(headers), 0
-	}
 	b := newBatch()
 	b.datagrams = append(b.datagrams, Datagram{Payload: []byte("x")})
 	b.origins = append(b.origins, nil)
-	err = r.relay(b, out, nil, new(tally))
-	if !errors.Is(err, net.ErrClosed) || calls != 2 {
-		t.Errorf("want net.ErrClosed after the call that was under way, the second; got %v after %d", err, calls)
+	return r, r.receiving.sender.(*trainSender), b
+}
+
+// A stop in the middle of a batch cuts it off for nobody.
+func TestABatchThatIsBeingSentIsSentWholeWhenTheRelayStops(t *testing.T) {
+	r, out, b := batchForMany(t)
+	calls := 0
+	out.sendmmsg = func(headers []mmsghdr) (int, unix.Errno) {
+		if calls++; calls == 2 {
+			r.socket.interrupt(time.Now().Add(patience))
+		}
+		return len(headers), 0
+	}
+	link := newRecorder("link")
+	r.Attach(link)
+	if err := r.relay(b, out, nil, new(tally)); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Stats().Delivered; got != 5*maxMessages {
+		t.Errorf("want %d delivered; got %d", 5*maxMessages, got)
+	}
+	link.wants(t, "x")
+	checkNoDrops(t, r)
+	if err := r.step(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("want nothing received after a stop; got %v", err)
+	}
+}
+
+// A batch for very many peers takes seconds; who stops the relay does not have
+// to wait for all of it.
+func TestABatchForManyPeersDoesNotHoldUpTheStopForLong(t *testing.T) {
+	r, out, b := batchForMany(t)
+	calls := 0
+	out.sendmmsg = func(headers []mmsghdr) (int, unix.Errno) {
+		if calls++; calls == 2 {
+			r.socket.interrupt(time.Now())
+		}
+		return len(headers), 0
+	}
+	link := newRecorder("link")
+	r.Attach(link)
+	for range 2 { // the second has no time at all
+		if err := r.relay(b, out, nil, new(tally)); err != nil {
+			t.Fatal(err)
+		}
+		link.wants(t, "x")
+	}
+	s := r.Stats()
+	if s.Delivered != 2*maxMessages || s.Dropped[DropStopped] != 8*maxMessages || calls != 2 {
+		t.Errorf("want %d delivered in 2 calls, %d dropped as stopped; got %d calls, %s", 2*maxMessages, 8*maxMessages, calls, show(s))
 	}
 }
 

@@ -41,10 +41,17 @@ const (
 // moment, and must not go back.
 func NewJar(secret []byte) *Jar {
 	j := &Jar{keys: [2]hash.Hash{newKey(), newKey()}}
+	j.SetSecret(secret)
+	return j
+}
+
+// SetSecret makes secret the one that counts from now on, as for [NewJar].
+// Cookies stay good. It may run beside Answer, and not beside Check.
+func (j *Jar) SetSecret(secret []byte) {
+	j.secret = nil
 	if len(secret) > 0 {
 		j.secret = hmac.New(sha256.New, secret)
 	}
-	return j
 }
 
 func newKey() hash.Hash {

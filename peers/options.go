@@ -1,0 +1,64 @@
+package peers
+
+import (
+	"slices"
+	"time"
+)
+
+// use makes options those that hold from now on, but for Own.
+func (t *Table) use(options Options) {
+	options.Access = slices.Clone(options.Access)
+	switch perSecond := options.JoinsPerSecondPerAddress; {
+	case perSecond <= 0:
+		t.addressJoins = nil
+	case t.addressJoins == nil:
+		t.addressJoins = NewAddressRate(perSecond)
+	default:
+		t.addressJoins.perSecond = perSecond // who has joined too fast stays known
+	}
+	t.options = options
+	t.expiry.Store(int64(options.Expiry))
+}
+
+// SetOptions makes options hold from now on. Own stays as [New] was told.
+//
+// Each learned peer is judged anew. Those that no rule lets in any more, and
+// those that joined with less proof than their rule asks for now, leave the
+// table at once and are returned; what the others may do is what their rule
+// says now. Limits that are lower than before remove nobody: new peers are
+// refused until there is room. Nor does a shorter expiry, before the next
+// [Table.Expire]. Static peers stay as they are.
+func (t *Table) SetOptions(options Options) (removed []*Peer) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.use(options)
+	removed = t.remove(func(p *Peer) bool {
+		if p.Static() {
+			return false
+		}
+		rule := t.ruleFor(p.addr.Addr())
+		if rule == nil || rule.May == MayNothing || rule.Join > p.Proof() {
+			return true
+		}
+		p.setRights(rule.May, p.Proof())
+		return false
+	})
+	t.listReceivers()
+	return removed
+}
+
+// ForgetSecret is for when the secret changes: what peers have proved with the
+// old one counts no more than a cookie from now on. Those whose rule asks for
+// the secret leave at the next [Table.SetOptions] and can join with the new one.
+func (t *Table) ForgetSecret() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, p := range t.all.items {
+		if p.Proof() == JoinSecret {
+			p.setRights(p.May(), JoinCookie)
+		}
+	}
+}
+
+// Expiry returns how long after its last datagram a learned peer is forgotten.
+func (t *Table) Expiry() time.Duration { return time.Duration(t.expiry.Load()) }
