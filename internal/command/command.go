@@ -11,6 +11,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
+
+	"udprelay/internal/logs"
 )
 
 // Exit codes, after sysexits.h.
@@ -56,6 +58,7 @@ func newApp(world World) *cli.App {
 			serveCommand(world),
 			checkCommand(world),
 			joinCommand(world),
+			reloadCommand(world),
 			versionCommand(world),
 		},
 		OnUsageError:   usageError,
@@ -134,11 +137,15 @@ func report(stderr io.Writer, err error) int {
 	if coder := (interface{ ExitCode() int })(nil); errors.As(err, &coder) {
 		code = coder.ExitCode()
 	}
+	priority := "" // of the line, where the journal reads it: sd-daemon(3)
+	if logs.DestinationOf(stderr) == logs.Journal {
+		priority = "<3>"
+	}
 	for line := range strings.Lines(err.Error()) {
-		fmt.Fprintf(stderr, "udprelay: %s\n", strings.TrimSuffix(line, "\n"))
+		fmt.Fprintf(stderr, "%sudprelay: %s\n", priority, strings.TrimSuffix(line, "\n"))
 	}
 	if hinter := (interface{ Hint() string })(nil); errors.As(err, &hinter) && hinter.Hint() != "" {
-		fmt.Fprintf(stderr, "hint: %s\n", hinter.Hint())
+		fmt.Fprintf(stderr, "%shint: %s\n", priority, hinter.Hint())
 	}
 	return code
 }

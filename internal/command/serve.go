@@ -3,7 +3,7 @@ package command
 import (
 	"context"
 	"io"
-	"log/slog"
+	"os"
 	"os/signal"
 	"syscall"
 
@@ -11,6 +11,8 @@ import (
 
 	"udprelay/internal/config"
 	"udprelay/internal/daemon"
+	"udprelay/internal/logs"
+	"udprelay/internal/systemd"
 )
 
 func serveCommand(world World) *cli.Command {
@@ -23,6 +25,9 @@ peer, and whatever a peer sends, every other peer gets.
 No file is needed: "udprelay check" prints the defaults. A flag beats the
 environment (UDPRELAY_LISTEN, UDPRELAY_PEERS_EXPIRY, ...: a variable for each
 key), the environment beats the file, the file beats the default.
+
+SIGHUP, or "udprelay reload", has it read all that again; SIGTERM and SIGINT stop
+it. Under systemd a restart loses no datagram and no peer.
 
 Examples:
   udprelay serve                                  # port 9000, for this machine and its private networks
@@ -38,25 +43,77 @@ Examples:
 			if err := noMoreThan(c, 0); err != nil {
 				return err
 			}
-			cfg, err := loadConfig(world, c.String("config"), configSettings(c))
-			if err != nil {
-				return err
-			}
 			// A log that nobody reads any more is no reason to stop relaying.
 			signal.Ignore(syscall.SIGPIPE)
 			ctx, stop := signal.NotifyContext(c.Context, syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
 			context.AfterFunc(ctx, stop) // a second signal ends the process at once
-			return daemon.Run(ctx, cfg, newLogger(world.Stderr, cfg))
+			return daemon.Run(ctx, daemon.Options{
+				Load:    loader(world, c),
+				Log:     func(cfg *config.Config) *logs.Log { return newLog(world.Stderr, cfg) },
+				Reload:  hangups(ctx, world, stop),
+				Sockets: systemd.Sockets(),
+				Getenv:  world.getenv,
+			})
 		},
 	}
 }
 
-// newLogger returns the logger that the configuration asks for.
-func newLogger(w io.Writer, cfg *config.Config) *slog.Logger {
-	options := &slog.HandlerOptions{Level: cfg.Log.Level}
-	if cfg.Log.Format == config.FormatJSON {
-		return slog.New(slog.NewJSONHandler(w, options))
+// loader returns what loads the configuration of serve, again and again.
+func loader(world World, c *cli.Context) func() (*config.Config, []config.Warning, error) {
+	var loaded bool
+	return func() (*config.Config, []config.Warning, error) {
+		name := c.String("config")
+		if loaded && world.configName(name) == "-" {
+			return nil, nil, errReadTwice
+		}
+		loaded = true
+		return readAll(world, name, configSettings(c))
 	}
-	return slog.New(slog.NewTextHandler(w, options))
+}
+
+var errReadTwice = &usageFailure{"the configuration came by standard input, which cannot be read again", "name a file with --config, and restart"}
+
+// newLog returns the log that the configuration asks for.
+func newLog(w io.Writer, cfg *config.Config) *logs.Log {
+	return logs.New(w, logs.Options{Level: cfg.Log.Level, JSON: cfg.Log.Format == config.FormatJSON, To: logs.DestinationOf(w)})
+}
+
+// hangups returns the signals that ask for a reload. They mean the end of a
+// relay whose terminal is gone.
+func hangups(ctx context.Context, world World, stop func()) <-chan os.Signal {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	context.AfterFunc(ctx, func() { signal.Stop(signals) })
+	if !isTerminal(world.Stderr) {
+		return signals
+	}
+	reload := make(chan os.Signal, 1)
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case s := <-signals:
+				if terminalIsGone() {
+					stop()
+					return
+				}
+				select {
+				case reload <- s:
+				default: // there is one to come
+				}
+			}
+		}
+	}()
+	return reload
+}
+
+// terminalIsGone reports whether this process has lost its terminal.
+func terminalIsGone() bool {
+	terminal, err := os.Open("/dev/tty")
+	if err == nil {
+		terminal.Close()
+	}
+	return err != nil
 }

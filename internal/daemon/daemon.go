@@ -2,28 +2,103 @@ package daemon
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"log/slog"
 	"net"
-	"strings"
+	"os"
 	"sync"
+	"sync/atomic"
 
+	"udprelay/internal/admin"
 	"udprelay/internal/config"
+	"udprelay/internal/logs"
+	"udprelay/internal/systemd"
 	"udprelay/peers"
 	"udprelay/relay"
 )
 
-// Run runs a relay as cfg says until ctx is cancelled, which is no error. The
-// error may be a [*BindError] or a [*config.UnreadableSecret].
-func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
-	secret, warnings, err := cfg.ReadSecret()
+// Options are what a daemon needs.
+type Options struct {
+	// Load reads the configuration, at the start and for each reload.
+	Load func() (*config.Config, []config.Warning, error)
+
+	// Log makes the log that a configuration asks for. It is called once.
+	Log func(*config.Config) *logs.Log
+
+	// Reload asks for a reload with each value; nil: never.
+	Reload <-chan os.Signal
+
+	// Sockets are those that the service manager has passed, with their names.
+	Sockets []*os.File
+
+	// Getenv looks up the variables in which a service manager names
+	// directories.
+	Getenv func(string) string
+}
+
+// A daemon is a running relay and what belongs to it.
+type daemon struct {
+	options Options
+	output  *logs.Log
+	log     *slog.Logger
+	places  places
+	relay   *relay.Relay
+	resolve *resolving
+
+	reloading sync.Mutex     // held while what follows changes
+	config    *config.Config // what holds
+	secret    []byte
+	stopping  bool // nothing is reloaded any more
+
+	secretPrint atomic.Pointer[string] // what the state file knows the secret by
+}
+
+// Run runs a relay until ctx is cancelled, which is no error. The error may be
+// a [*BindError] or one of the configuration, which has an exit code as well.
+func Run(ctx context.Context, options Options) error {
+	cfg, warnings, err := options.Load()
+	if err != nil {
+		return err
+	}
+	d := &daemon{options: options, config: cfg, output: options.Log(cfg), places: placesOf(cfg, options.Getenv)}
+	defer d.output.Close(closeLog)
+	d.log = d.output.Logger()
+	for _, warning := range warnings {
+		d.log.Warn(warning.String())
+	}
+	if err := d.readSecret(); err != nil {
+		return err
+	}
+	control, err := d.listenForControl()
+	if err != nil {
+		return err
+	}
+	if err := d.open(ctx); err != nil || d.relay == nil {
+		if control != nil {
+			control.Close()
+		}
+		return err
+	}
+	return d.run(ctx, control)
+}
+
+// readSecret reads the secret that the configuration names.
+func (d *daemon) readSecret() error {
+	secret, warnings, err := d.config.ReadSecret()
 	if err != nil {
 		return err
 	}
 	for _, warning := range warnings {
-		log.Warn(warning.String())
+		d.log.Warn(warning.String())
 	}
-	conn, err := listen(ctx, cfg.Listen)
+	d.secret = secret
+	return nil
+}
+
+// open makes the relay. There is none, and no error, if ctx was cancelled
+// meanwhile.
+func (d *daemon) open(ctx context.Context) error {
+	conn, from, err := openSocket(ctx, d.config.Listen, d.options.Sockets, d.log)
 	if ctx.Err() != nil {
 		if err == nil {
 			conn.Close()
@@ -33,28 +108,94 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	r, err := relay.New(conn, options(cfg, secret, log))
-	if err != nil {
+	if d.relay, err = relay.New(conn, relayOptions(d.config, d.secret, d.log)); err != nil {
 		return err
 	}
-	describe(log, cfg, r)
+	describe(d.log, d.config, d.relay, from)
+	return nil
+}
 
-	ctx, cancel := context.WithCancel(ctx)
-	var resolving sync.WaitGroup
-	defer func() {
-		cancel()
-		resolving.Wait()
-	}()
-	static := newStatic(cfg, r, net.DefaultResolver, log)
-	resolving.Go(func() { static.run(ctx) })
+// run runs the relay and all that goes with it. What is started last is stopped
+// first, and the relay before the peers are saved for the last time.
+func (d *daemon) run(ctx context.Context, control net.Listener) error {
+	saver := d.restore()
+	d.resolve = startResolving(newStatic(d.config, d.relay, net.DefaultResolver, d.log, nil))
 
-	err = r.Run(ctx)
-	sayTotals(log, r)
+	// Beside is cancelled when the relay stops, which it may do by itself.
+	beside, cancel := context.WithCancel(ctx)
+	var working sync.WaitGroup
+	working.Go(func() { d.tellManager(beside) })
+	working.Go(func() { d.sayChanges(beside) })
+	working.Go(func() { d.reloadWhenAsked(beside) })
+	if control != nil {
+		working.Go(func() {
+			if err := admin.Serve(beside, control, d, d.log); err != nil {
+				d.log.Error("the control socket failed", "error", err)
+			}
+		})
+	}
+	saving, endSaving := context.WithCancel(context.Background())
+	var lastSave sync.WaitGroup
+	if saver != nil {
+		lastSave.Go(func() { saver.Run(saving) })
+	}
+	context.AfterFunc(beside, func() { d.complain(systemd.Stopping()) })
+
+	err := d.relay.Run(ctx)
+
+	cancel()
+	working.Wait()
+	d.reloading.Lock()
+	d.stopping = true
+	d.reloading.Unlock()
+	d.resolve.stop()
+	endSaving()
+	lastSave.Wait()
+	sayTotals(d.log, d.relay)
 	return err
 }
 
-// options returns what cfg says to the datapath.
-func options(cfg *config.Config, secret []byte, log *slog.Logger) relay.Options {
+// listenForControl opens the control socket, if there is to be one. The one
+// that is there without being asked for gives way to that of another daemon.
+func (d *daemon) listenForControl() (net.Listener, error) {
+	if d.places.control == "" {
+		return nil, nil
+	}
+	if err := d.places.makeRuntime(); err != nil && !d.places.controlAsked {
+		d.log.Warn("no control socket", "error", err)
+		return nil, nil
+	}
+	listener, err := admin.Listen(d.places.control)
+	switch {
+	case err == nil:
+		return listener, nil
+	case d.places.controlAsked:
+		return nil, &ControlError{err}
+	case errors.Is(err, admin.ErrInUse):
+		d.log.Info("no control socket: another relay has the default one", "socket", d.places.control, "hint", "--admin-socket gives this one its own")
+	default:
+		d.log.Warn("no control socket", "error", err)
+	}
+	return nil, nil
+}
+
+// A ControlError is a control socket that was asked for and cannot be opened.
+type ControlError struct{ Err error }
+
+func (e *ControlError) Error() string { return e.Err.Error() }
+
+func (e *ControlError) Unwrap() error { return e.Err }
+
+// ExitCode is EX_UNAVAILABLE of sysexits.h.
+func (e *ControlError) ExitCode() int { return 69 }
+
+// Hint returns a way out.
+func (e *ControlError) Hint() string {
+	return "choose another one with admin.socket, or admin.socket: none to do without"
+}
+
+// relayOptions returns what cfg says to the datapath.
+func relayOptions(cfg *config.Config, secret []byte, log *slog.Logger) relay.Options {
 	return relay.Options{
 		Peers: peers.Options{
 			Expiry:        cfg.Peers.Expiry,
@@ -76,83 +217,4 @@ func options(cfg *config.Config, secret []byte, log *slog.Logger) relay.Options 
 		Secret: secret,
 		Logger: log,
 	}
-}
-
-// describe says in a few lines what holds.
-func describe(log *slog.Logger, cfg *config.Config, r *relay.Relay) {
-	addr := r.Addr()
-	families := "IPv6"
-	switch {
-	case addr.Addr().Is4():
-		families = "IPv4"
-	case addr.Addr().IsUnspecified():
-		families = "IPv4 and IPv6"
-	}
-	log.Info("listening", "address", addr, "for", families)
-	log.Info("sending", "by", r.Way())
-	log.Info("peers", "expiry", cfg.Peers.Expiry, "max", limit(cfg.Peers.Max),
-		"max_per_address", limit(cfg.Peers.MaxPerAddress), "static", len(cfg.Peers.Static))
-	log.Info("access", "rules", rules(cfg.Access))
-	log.Info("limits", "joins_per_second", limit(cfg.Peers.JoinsPerSecond),
-		"joins_per_second_per_address", limit(cfg.Peers.JoinsPerSecondPerAddress),
-		"peer_datagrams_per_second", limit(cfg.Limits.PeerDatagramsPerSecond),
-		"peer_bytes_per_second", limit(cfg.Limits.PeerBytesPerSecond),
-		"egress_bytes_per_second", limit(cfg.Limits.EgressBytesPerSecond))
-}
-
-// limit writes a number that is no limit if it is 0.
-func limit(n int) string {
-	if n == 0 {
-		return "no limit"
-	}
-	return fmt.Sprint(n)
-}
-
-// rules writes access rules in one line, in the order in which they decide.
-func rules(access []peers.Rule) string {
-	var text strings.Builder
-	for _, rule := range access {
-		fmt.Fprintf(&text, "%s may %s%s, ", rule.From, mayWord(rule.May), proofWord(rule))
-	}
-	if text.Len() == 0 {
-		return "all are refused but static peers"
-	}
-	return text.String() + "others are refused"
-}
-
-// mayWord writes what a rule lets its addresses do so that it reads as a
-// sentence.
-func mayWord(may peers.May) string {
-	switch may {
-	case peers.MayBoth:
-		return "send and receive"
-	case peers.MayNothing:
-		return "do nothing"
-	}
-	return "only " + may.String()
-}
-
-// proofWord writes what a rule asks of a sender first.
-func proofWord(rule peers.Rule) string {
-	switch {
-	case rule.May == peers.MayNothing:
-		return ""
-	case rule.Join == peers.JoinCookie:
-		return " after a proof"
-	case rule.Join == peers.JoinSecret:
-		return " after a proof with the secret"
-	}
-	return ""
-}
-
-// sayTotals says what the relay has done.
-func sayTotals(log *slog.Logger, r *relay.Relay) {
-	stats := r.Stats()
-	var dropped uint64
-	for _, reason := range relay.Drops() {
-		dropped += stats.Dropped[reason]
-	}
-	learned, static := r.Peers().Counts()
-	log.Info("stopped", "received", stats.Received, "delivered", stats.Delivered, "dropped", dropped,
-		"learned_peers", learned, "static_peers", static)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"udprelay/internal/config"
+	"udprelay/internal/logs"
 	"udprelay/peers"
 	"udprelay/relay"
 )
@@ -34,6 +36,15 @@ func configured(t *testing.T, flags ...config.Setting) *config.Config {
 	return cfg
 }
 
+// always returns options for a daemon that has cfg and logs to w.
+func always(cfg *config.Config, w io.Writer) Options {
+	return Options{
+		Load:   func() (*config.Config, []config.Warning, error) { return cfg, nil, nil },
+		Log:    func(*config.Config) *logs.Log { return logs.New(w, logs.Options{Level: slog.LevelDebug}) },
+		Getenv: func(string) string { return "" },
+	}
+}
+
 func allow(rule string) config.Setting {
 	return config.Setting{Name: "--allow", Key: "access", Value: rule}
 }
@@ -44,7 +55,7 @@ func secretFile(name string) config.Setting {
 
 func TestEveryKeyOfTheDatapathGetsThere(t *testing.T) {
 	set := func(key, value string) config.Setting { return config.Setting{Name: key, Key: key, Value: value} }
-	got := options(configured(t,
+	got := relayOptions(configured(t,
 		set("peers.expiry", "1s"), set("peers.max", "2"), set("peers.max_per_address", "3"),
 		set("peers.joins_per_second", "4"), set("peers.joins_per_second_per_address", "5"),
 		allow("::/0=cookie=send"),
@@ -86,7 +97,7 @@ func TestAccessRulesReadAsASentence(t *testing.T) {
 func TestNoRelayStartsWithoutTheSecretThatItsRulesAskFor(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "secret")
 	cfg := configured(t, config.Setting{Name: "--listen", Key: "listen", Value: "127.0.0.1:0"}, allow("any=secret"), secretFile(missing))
-	err := Run(context.Background(), cfg, slog.New(slog.DiscardHandler))
+	err := Run(context.Background(), always(cfg, io.Discard))
 	var unreadable *config.UnreadableSecret
 	if !errors.As(err, &unreadable) || unreadable.ExitCode() != 78 || err.Error() != missing+": join.secret_file: there is no such file" {
 		t.Errorf("want an error of the secret with exit code 78, got %v", err)
@@ -105,7 +116,7 @@ func TestAWeakSecretIsLoggedButNotItself(t *testing.T) {
 	var log bytes.Buffer
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if err := Run(ctx, cfg, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))); err != nil {
+	if err := Run(ctx, always(cfg, &log)); err != nil {
 		t.Fatal(err)
 	}
 	wants := []string{"level=WARN", "join.secret_file: the secret is 10 bytes long", "peer_datagrams_per_second=\"no limit\""}

@@ -10,34 +10,47 @@ import (
 	"syscall"
 )
 
-// listen opens the socket for host:port.
-func listen(ctx context.Context, address string) (*net.UDPConn, error) {
+// Wanted is what a socket is to be bound to.
+type wanted struct {
+	text string     // as configured
+	addr netip.Addr // not valid: every one
+	port uint16
+}
+
+// parseWanted returns what host:port stands for. It looks a name up.
+func parseWanted(ctx context.Context, address string) (wanted, error) {
 	host, service, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, &BindError{Address: address, Err: err}
+		return wanted{}, &BindError{Address: address, Err: err}
 	}
 	port, err := strconv.ParseUint(service, 10, 16)
 	if err != nil {
-		return nil, &BindError{Address: address, Err: err}
+		return wanted{}, &BindError{Address: address, Err: err}
 	}
 	addr, err := bindAddr(ctx, host)
 	if err != nil {
-		return nil, &BindError{Address: address, Err: err}
+		return wanted{}, &BindError{Address: address, Err: err}
 	}
+	return wanted{address, addr, uint16(port)}, nil
+}
+
+// listen opens the socket.
+func (w wanted) listen() (*net.UDPConn, error) {
 	// The network says which families the socket has: of 0.0.0.0 and [::] as
 	// of no host at all Go would make one of both.
 	network := "udp"
 	switch {
-	case addr.Is4():
+	case w.addr.Is4():
 		network = "udp4"
-	case addr.IsValid() && !addr.IsUnspecified():
+	case w.addr.IsValid() && !w.addr.IsUnspecified():
 		network = "udp6"
 	}
-	conn, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, uint16(port))))
+	addr := netip.AddrPortFrom(w.addr, w.port)
+	conn, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(addr))
 	if err != nil {
-		failure := &BindError{Address: address, Err: reason(err)}
+		failure := &BindError{Address: w.text, Err: reason(err)}
 		if errors.Is(err, syscall.EADDRINUSE) {
-			failure.Owner = portOwner(netip.AddrPortFrom(addr, uint16(port)))
+			failure.Owner = portOwner(addr)
 		}
 		return nil, failure
 	}

@@ -55,7 +55,9 @@ type entry struct {
 	passedOver bool           // the relay did not take addr
 }
 
-func newStatic(cfg *config.Config, r *relay.Relay, resolver nameResolver, log *slog.Logger) *static {
+// newStatic returns the static peers of cfg. Those that were there before, in
+// another configuration (nil: none), keep the addresses that they had.
+func newStatic(cfg *config.Config, r *relay.Relay, resolver nameResolver, log *slog.Logger, before *static) *static {
 	s := &static{relay: r, resolver: resolver, network: "ip6", every: resolveEvery, log: log}
 	switch bound := r.Addr().Addr(); {
 	case bound.Is4():
@@ -63,6 +65,7 @@ func newStatic(cfg *config.Config, r *relay.Relay, resolver nameResolver, log *s
 	case bound.IsUnspecified():
 		s.network = "ip"
 	}
+	known := before.byText()
 	for _, peer := range cfg.Peers.Static {
 		// The configuration is checked: there is a host and a port.
 		host, service, _ := net.SplitHostPort(peer.Address)
@@ -73,10 +76,24 @@ func newStatic(cfg *config.Config, r *relay.Relay, resolver nameResolver, log *s
 		} else {
 			e.host = host
 		}
+		if known := known[e.text]; known != nil {
+			*e = *known
+		}
 		s.entries = append(s.entries, e)
 	}
 	s.apply()
 	return s
+}
+
+// byText returns the entries by how they are written.
+func (s *static) byText() map[string]*entry {
+	entries := map[string]*entry{}
+	if s != nil {
+		for _, e := range s.entries {
+			entries[e.text] = e
+		}
+	}
+	return entries
 }
 
 // run looks names up, at once and then every s.every, until ctx is done.
@@ -190,4 +207,27 @@ func (s *static) apply() {
 				"peer", e.text, "address", e.addr, "again_every", s.every)
 		}
 	}
+}
+
+// Resolving is static peers whose names are being looked up.
+type resolving struct {
+	static *static
+	stop   func() // returns when nobody looks up any more
+}
+
+func startResolving(s *static) *resolving {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { s.run(ctx) })
+	return &resolving{s, func() {
+		cancel()
+		running.Wait()
+	}}
+}
+
+// instead has the static peers of cfg instead of those of before.
+func (r *resolving) instead(cfg *config.Config) *resolving {
+	r.stop()
+	s := r.static
+	return startResolving(newStatic(cfg, s.relay, s.resolver, s.log, s))
 }

@@ -29,7 +29,11 @@ type setting struct {
 
 func newSetting(t *testing.T, listenOn string, static ...string) *setting {
 	s := &setting{zone: newZone(t), log: new(lockedBuffer)}
-	conn, err := listen(t.Context(), listenOn)
+	wanted, err := parseWanted(t.Context(), listenOn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := wanted.listen()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +55,7 @@ func newSetting(t *testing.T, listenOn string, static ...string) *setting {
 	for _, address := range static {
 		cfg.Peers.Static = append(cfg.Peers.Static, config.StaticPeer{Address: address})
 	}
-	s.static = newStatic(cfg, s.relay, s.zone.resolver(), slog.New(slog.NewTextHandler(s.log, nil)))
+	s.static = newStatic(cfg, s.relay, s.zone.resolver(), slog.New(slog.NewTextHandler(s.log, nil)), nil)
 	return s
 }
 

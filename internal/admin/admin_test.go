@@ -1,0 +1,237 @@
+package admin
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// A daemon that is reloaded answers with what it holds.
+type control struct {
+	reloaded Reloaded
+	err      error
+	entered  chan struct{} // nil: nobody waits for the reload to begin
+	leave    chan struct{}
+}
+
+func (c *control) Reload() (Reloaded, error) {
+	if c.entered != nil {
+		close(c.entered)
+		<-c.leave
+	}
+	return c.reloaded, c.err
+}
+
+// serving serves control at a socket of its own until the test, or stop, ends
+// it.
+func serving(t *testing.T, c Control) (client Client, stop func()) {
+	t.Helper()
+	name := socketName(t)
+	listener, err := Listen(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- Serve(ctx, listener, c, slog.New(slog.DiscardHandler)) }()
+	stopped := false
+	stop = func() {
+		if cancel(); !stopped {
+			stopped = true
+			if err := <-served; err != nil {
+				t.Errorf("serve: %v", err)
+			}
+		}
+	}
+	t.Cleanup(stop)
+	return Client{name}, stop
+}
+
+// socketName returns a name that is short enough for a socket.
+func socketName(t *testing.T) string {
+	t.Helper()
+	directory, err := os.MkdirTemp("", "admin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(directory) })
+	return filepath.Join(directory, "control.sock")
+}
+
+func TestAReloadSaysWhatItChanged(t *testing.T) {
+	want := Reloaded{Changed: []string{"peers.max"}, Restart: []string{"listen"}, Forgotten: 3, Warnings: []string{"one", "two"}}
+	client, _ := serving(t, &control{reloaded: want})
+	got, err := client.Reload(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestAFailureArrivesWithItsCodeAndHint(t *testing.T) {
+	want := &Failure{Message: "room.yaml:2:1: lisen: unknown key\nroom.yaml:3:1: x: unknown key", Way: "udprelay check room.yaml", Code: 78}
+	client, _ := serving(t, &control{err: want})
+	_, err := client.Reload(t.Context())
+	var got *Failure
+	if !errors.As(err, &got) {
+		t.Fatalf("want a failure, got %v", err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestAnErrorWithoutACodeExitsWith1(t *testing.T) {
+	client, _ := serving(t, &control{err: errors.New("no luck")})
+	_, err := client.Reload(t.Context())
+	var got *Failure
+	if !errors.As(err, &got) || got.Code != 1 || got.Message != "no luck" || got.Way != "" {
+		t.Errorf("want a failure with code 1, got %#v", err)
+	}
+}
+
+func TestOnlyTheOwnerMayOpenTheSocket(t *testing.T) {
+	client, stop := serving(t, &control{})
+	info, err := os.Stat(client.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if mode := info.Mode(); mode != fs.ModeSocket|0o600 {
+		t.Errorf("want a socket of mode 0600, got %v", mode)
+	}
+	stop()
+	if _, err := os.Stat(client.Socket); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("want the socket removed at the end, got %v", err)
+	}
+}
+
+func TestASocketThatWasLeftBehindIsReplaced(t *testing.T) {
+	name := socketName(t)
+	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: name, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.SetUnlinkOnClose(false) // as a process that is killed
+	dead.Close()
+	listener, err := Listen(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener.Close()
+}
+
+func TestASocketInUseIsLeftAlone(t *testing.T) {
+	client, _ := serving(t, &control{})
+	if _, err := Listen(client.Socket); !errors.Is(err, ErrInUse) {
+		t.Errorf("want %v, got %v", ErrInUse, err)
+	}
+	if _, err := client.Reload(t.Context()); err != nil {
+		t.Errorf("want the first one to go on, got %v", err)
+	}
+}
+
+func TestWhatIsNoSocketIsLeftAlone(t *testing.T) {
+	name := socketName(t)
+	if err := os.WriteFile(name, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen(name); err == nil || !strings.Contains(err.Error(), "is no socket") {
+		t.Errorf("want an error that says so, got %v", err)
+	}
+	if content, err := os.ReadFile(name); string(content) != "precious" {
+		t.Errorf("want the file as it was, got %q, %v", content, err)
+	}
+}
+
+func TestNoDaemonIsAnErrorWithAHint(t *testing.T) {
+	name := socketName(t)
+	_, err := Client{name}.Reload(t.Context())
+	var unreachable *Unreachable
+	if !errors.As(err, &unreachable) || unreachable.ExitCode() != 69 || !strings.HasPrefix(unreachable.Hint(), "is the relay running?") {
+		t.Errorf("want an unreachable relay with a hint, got %v", err)
+	}
+	if want := "no relay answers at the control socket " + name + ": no such file or directory"; err.Error() != want {
+		t.Errorf("want %q, got %q", want, err)
+	}
+}
+
+func TestAnotherProgramBehindTheSocketIsNamed(t *testing.T) {
+	name := socketName(t)
+	listener, err := net.Listen("unix", name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := &http.Server{Handler: http.NotFoundHandler()}
+	go other.Serve(listener)
+	defer other.Close()
+	_, err = Client{name}.Reload(t.Context())
+	var unreachable *Unreachable
+	if !errors.As(err, &unreachable) || !strings.Contains(err.Error(), "404 Not Found") {
+		t.Errorf("want an error with its answer, got %v", err)
+	}
+}
+
+func TestAStopLetsWhatIsBeingDoneFinish(t *testing.T) {
+	c := &control{reloaded: Reloaded{Forgotten: 7}, entered: make(chan struct{}), leave: make(chan struct{})}
+	client, stop := serving(t, c)
+	answer := make(chan Reloaded)
+	go func() {
+		reloaded, err := client.Reload(context.Background())
+		if err != nil {
+			t.Errorf("reload: %v", err)
+		}
+		answer <- reloaded
+	}()
+	<-c.entered
+	stopped := make(chan struct{})
+	go func() { stop(); close(stopped) }()
+	// The listener is closed first, so that nothing new begins.
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		conn, err := net.Dial("unix", client.Socket)
+		if err != nil {
+			break
+		}
+		conn.Close()
+		if time.Now().After(deadline) {
+			t.Fatal("want no more connections")
+		}
+	}
+	close(c.leave)
+	if got := <-answer; got.Forgotten != 7 {
+		t.Errorf("want the answer, got %+v", got)
+	}
+	<-stopped
+}
+
+func TestOnlyPostReloads(t *testing.T) {
+	client, _ := serving(t, &control{})
+	conn, err := net.Dial("unix", client.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte("GET /v1/reload HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("want 405, got %s", response.Status)
+	}
+}

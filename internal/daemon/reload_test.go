@@ -1,0 +1,156 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"udprelay/internal/admin"
+	"udprelay/internal/config"
+)
+
+// ask has the daemon in directory reload.
+func askReload(directory string) (admin.Reloaded, error) {
+	return admin.Client{Socket: filepath.Join(directory, controlName)}.Reload(context.Background())
+}
+
+func TestAReloadRefusesWhomTheNewRulesRefuseAndKeepsTheOthers(t *testing.T) {
+	directory := shortDirectory(t)
+	d := start(t, surroundings{directory: directory}, keyed("log.level", "debug"))
+	relay := d.addr(t)
+	stays, goes := enter(t, "127.0.0.2", relay), enter(t, "127.0.0.3", relay)
+	d.await(t, `peer joined.*127\.0\.0\.2`)
+	d.await(t, `peer joined.*127\.0\.0\.3`)
+
+	d.change(keyed("listen", "127.0.0.1:0"), allow("127.0.0.3=nothing"), allow("loopback"), keyed("peers.expiry", "30s"), keyed("log.level", "debug"))
+	got, err := askReload(directory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := admin.Reloaded{Changed: []string{"peers.expiry", "access"}, Forgotten: 1}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	enter(t, "127.0.0.4", relay).say(t, "after")
+	stays.hears(t, "after")
+	goes.heardNothing(t)
+	goes.say(t, "may I?")
+	enter(t, "127.0.0.5", relay).say(t, "last")
+	stays.hears(t, "last")
+}
+
+func TestABadConfigurationChangesNothing(t *testing.T) {
+	directory := shortDirectory(t)
+	d := start(t, surroundings{directory: directory}, keyed("log.level", "debug"))
+	relay := d.addr(t)
+	peer := enter(t, "127.0.0.2", relay)
+	d.await(t, `peer joined.*127\.0\.0\.2`)
+
+	_, _, bad := config.Load([]byte("x: 1"), nil, nil, nil)
+	d.spoil(bad)
+	_, err := askReload(directory)
+	var failure *admin.Failure
+	if !errors.As(err, &failure) || failure.Code != 78 || failure.Message != bad.Error() {
+		t.Errorf("want the mistakes and 78, got %v", err)
+	}
+	for line := range strings.Lines(bad.Error()) {
+		if want := `level=ERROR msg="` + strings.ReplaceAll(strings.TrimSuffix(line, "\n"), `"`, `\"`); !strings.Contains(d.log.String(), want) {
+			t.Errorf("want %q in the log", want)
+		}
+	}
+	enter(t, "127.0.0.4", relay).say(t, "still here")
+	peer.hears(t, "still here")
+}
+
+func TestASignalReloads(t *testing.T) {
+	d := start(t, surroundings{})
+	d.addr(t)
+	d.change(keyed("listen", "127.0.0.1:0"), keyed("log.level", "debug"))
+	d.reload <- syscall.SIGHUP
+	d.await(t, `level=INFO msg=reloaded changed=log.level`)
+	enter(t, "127.0.0.2", d.addr(t))
+	d.await(t, `level=DEBUG msg="peer joined" peer=127\.0\.0\.2`)
+}
+
+func TestWhatNeedsARestartIsSaidWithEachReload(t *testing.T) {
+	directory := shortDirectory(t)
+	d := start(t, surroundings{directory: directory})
+	d.addr(t)
+	for range 2 {
+		d.change(keyed("listen", "127.0.0.1:9"), keyed("socket.trains", "off"), keyed("state.file", "none"), keyed("admin.socket", "none"), keyed("log.format", "json"))
+		got, err := askReload(directory)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := admin.Reloaded{Restart: []string{"listen", "socket.trains", "admin.socket", "state.file", "log.format"}}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+	d.change(keyed("listen", "127.0.0.1:0"))
+	if got, err := askReload(directory); err != nil || got.Restart != nil {
+		t.Errorf("want nothing to restart for when all is as it was, got %v, %v", got, err)
+	}
+}
+
+func TestANewSecretHasToBeProvedAnew(t *testing.T) {
+	directory := shortDirectory(t)
+	secret := filepath.Join(directory, "secret")
+	write := func(text string) {
+		if err := os.WriteFile(secret, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("0123456789abcdef0123456789abcdef")
+	d := start(t, surroundings{directory: directory}, allow("loopback=secret"), secretFile(secret))
+	d.addr(t)
+	if got, err := askReload(directory); err != nil || got.Changed != nil {
+		t.Errorf("want nothing changed, got %v, %v", got, err)
+	}
+	write("fedcba9876543210fedcba9876543210")
+	got, err := askReload(directory)
+	if err != nil || len(got.Changed) != 1 || got.Changed[0] != "the secret" {
+		t.Errorf("want the secret changed, got %v, %v", got, err)
+	}
+	if err := os.Remove(secret); err != nil {
+		t.Fatal(err)
+	}
+	var failure *admin.Failure
+	if _, err := askReload(directory); !errors.As(err, &failure) || failure.Code != 78 {
+		t.Errorf("want 78 without the secret, got %v", err)
+	}
+}
+
+func TestStaticPeersChangeAndThoseThatStayMissNothing(t *testing.T) {
+	directory := shortDirectory(t)
+	relayOf := start(t, surroundings{directory: directory}, keyed("log.level", "debug"))
+	relay := relayOf.addr(t)
+	collector := enter(t, "127.0.0.2", relay)
+	static := keyed("peers.static", collector.LocalAddr().String())
+	relayOf.change(keyed("listen", "127.0.0.1:0"), static)
+	if got, err := askReload(directory); err != nil || len(got.Changed) != 2 { // and the log's level
+		t.Errorf("want peers.static changed, got %v, %v", got, err)
+	}
+	speaker := enter(t, "127.0.0.3", relay)
+	speaker.say(t, "one")
+	collector.hears(t, "one")
+	relayOf.change(keyed("listen", "127.0.0.1:0"), static, keyed("peers.max", "7"))
+	if _, err := askReload(directory); err != nil {
+		t.Fatal(err)
+	}
+	speaker.say(t, "two")
+	collector.hears(t, "two")
+}
+
+func TestNothingIsReloadedAtTheEnd(t *testing.T) {
+	d := &daemon{stopping: true, log: discard}
+	if _, err := d.Reload(); !errors.Is(err, errStopping) {
+		t.Errorf("want %v, got %v", errStopping, err)
+	}
+}

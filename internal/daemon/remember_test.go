@@ -1,0 +1,127 @@
+package daemon
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"udprelay/internal/admin"
+	"udprelay/internal/config"
+)
+
+func TestPeersOutliveARestart(t *testing.T) {
+	directory := shortDirectory(t)
+	listen := keyed("listen", "127.0.0.1:0")
+	first := start(t, surroundings{directory: directory}, listen)
+	listener := enter(t, "127.0.0.2", first.addr(t))
+	awaitFile(t, filepath.Join(directory, stateName), "127.0.0.2")
+	address := keyed("listen", first.addr(t).String())
+	if err := first.stop(); err != nil {
+		t.Fatal(err)
+	}
+
+	second := start(t, surroundings{directory: directory}, address)
+	second.await(t, `msg="peers are back" count=1 gone=0`)
+	enter(t, "127.0.0.3", second.addr(t)).say(t, "after the restart")
+	listener.hears(t, "after the restart")
+	if err := second.stop(); err != nil {
+		t.Fatal(err)
+	}
+
+	// Rules that are new at the restart hold for them, too.
+	third := start(t, surroundings{directory: directory}, address, allow("127.0.0.3"))
+	third.await(t, `msg="peers are back" count=1 gone=1`)
+}
+
+func TestADamagedStateFileIsSetAside(t *testing.T) {
+	directory := shortDirectory(t)
+	name := filepath.Join(directory, stateName)
+	if err := os.WriteFile(name, []byte("not ours\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := start(t, surroundings{directory: directory})
+	d.addr(t)
+	d.await(t, `level=WARN msg="the file of the peers is damaged and set aside; .*" error="`+name+`:1: .*" set_aside_as=`+name+`\.damaged`)
+	if content, err := os.ReadFile(name + ".damaged"); string(content) != "not ours\n" {
+		t.Errorf("want it set aside as it was, got %q, %v", content, err)
+	}
+	enter(t, "127.0.0.2", d.addr(t))
+	awaitFile(t, name, "127.0.0.2")
+}
+
+func TestAStateFileThatCannotBeWrittenKeepsNobodyFromRelaying(t *testing.T) {
+	d := start(t, surroundings{}, keyed("state.file", filepath.Join(shortDirectory(t), "missing", "peers")))
+	relay := d.addr(t)
+	d.await(t, `level=WARN msg="peers are not saved" .*hint=`)
+	listener := enter(t, "127.0.0.2", relay)
+	enter(t, "127.0.0.3", relay).say(t, "all the same")
+	listener.hears(t, "all the same")
+}
+
+func TestPlacesAreThoseOfTheServiceManager(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		settings []config.Setting
+		environ  string
+		want     places
+	}{
+		{"by hand, without directories", nil, "", places{}},
+		{"by hand", nil, "XDG_RUNTIME_DIR=/run/user/1000", places{control: "/run/user/1000/udprelay/control.sock", runtime: "/run/user/1000/udprelay"}},
+		{"as a service", nil, "STATE_DIRECTORY=/var/lib/udprelay RUNTIME_DIRECTORY=/run/udprelay XDG_RUNTIME_DIR=/run/user/0", places{state: "/var/lib/udprelay/peers", control: "/run/udprelay/control.sock"}},
+		{"with several directories", nil, "STATE_DIRECTORY=/var/lib/a:/var/lib/b RUNTIME_DIRECTORY=/run/a:/run/b", places{state: "/var/lib/a/peers", control: "/run/a/control.sock"}},
+		{"switched off", []config.Setting{keyed("state.file", "none"), keyed("admin.socket", "none")}, "STATE_DIRECTORY=/s RUNTIME_DIRECTORY=/r", places{}},
+		{"as configured", []config.Setting{keyed("state.file", "/a"), keyed("admin.socket", "/b")}, "STATE_DIRECTORY=/s RUNTIME_DIRECTORY=/r", places{state: "/a", control: "/b", controlAsked: true}},
+	} {
+		environ := map[string]string{}
+		for _, entry := range strings.Fields(test.environ) {
+			key, value, _ := strings.Cut(entry, "=")
+			environ[key] = value
+		}
+		got := placesOf(configured(t, test.settings...), func(key string) string { return environ[key] })
+		if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(places{})); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", test.name, diff)
+		}
+	}
+}
+
+func TestASecondRelayOfAUserGoesWithoutAControlSocket(t *testing.T) {
+	directory := shortDirectory(t)
+	environ := func(name string) string {
+		if name == "XDG_RUNTIME_DIR" {
+			return directory
+		}
+		return ""
+	}
+	run := func(settings ...config.Setting) (*lockedBuffer, func() error) {
+		log := new(lockedBuffer)
+		options := always(configured(t, append(settings, keyed("listen", "127.0.0.1:0"))...), log)
+		options.Getenv = environ
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() { ended <- Run(ctx, options) }()
+		return log, func() error {
+			cancel()
+			return <-ended
+		}
+	}
+	one, stopOne := run()
+	one.await(t, "msg=listening")
+	two, stopTwo := run()
+	two.await(t, `msg="no control socket: another relay has the default one"`)
+	if _, err := (admin.Client{Socket: ControlSockets(environ)[0]}).Reload(t.Context()); err != nil {
+		t.Errorf("want the first one to answer, got %v", err)
+	}
+	three, stopThree := run(keyed("admin.socket", ControlSockets(environ)[0]))
+	if err := stopThree(); err == nil {
+		t.Errorf("want an error where the socket was asked for; log:\n%s", three)
+	}
+	for _, stop := range []func() error{stopOne, stopTwo} {
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	}
+}
