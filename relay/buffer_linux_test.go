@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -101,6 +102,49 @@ func TestBuffersWithinTheSystemsLimitNeedNoPrivilege(t *testing.T) {
 	withoutNetAdmin(t, func() { makeRelay(t, ways[0], on4, options) })
 	if log.Len() != 0 {
 		t.Errorf("want no warning; got %s", log)
+	}
+}
+
+// A socket unit of systemd comes with buffers that this process could not have.
+func TestLargerBuffersThatSomebodyElseHasSetStay(t *testing.T) {
+	testneed.Root(t)
+	rmem, wmem := systemLimit(t, "net.core.rmem_max"), systemLimit(t, "net.core.wmem_max")
+	for _, more := range []int{2, 3} {
+		conn := listen(t, on4)
+		raw, err := conn.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw.Control(func(fd uintptr) {
+			err = errors.Join(
+				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, more*rmem),
+				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, more*wmem))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		options := defaults()
+		options.ReceiveBuffer, options.SendBuffer = 2*rmem, 2*wmem
+		options, log := logged(options)
+		withoutNetAdmin(t, func() {
+			r, err := New(conn, options)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer r.socket.close()
+			if receive, send := buffersOf(t, r); receive != 2*more*rmem || send != 2*more*wmem {
+				t.Errorf("want buffers of %d and %d bytes; got %d and %d", more*rmem, more*wmem, receive/2, send/2)
+			}
+			options.ReceiveBuffer, options.SendBuffer = rmem, wmem
+			r.Apply(options)
+			if receive, send := buffersOf(t, r); receive != 2*rmem || send != 2*wmem {
+				t.Errorf("want buffers of %d and %d bytes where that is allowed; got %d and %d", rmem, wmem, receive/2, send/2)
+			}
+		})
+		if log.Len() != 0 {
+			t.Errorf("want no warning; got %s", log)
+		}
 	}
 }
 

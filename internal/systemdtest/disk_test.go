@@ -1,0 +1,82 @@
+//go:build systemd && linux
+
+package systemdtest
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestAFullDiskStopsNoRelaying(t *testing.T) {
+	c := installed(t)
+	c.run("mkdir", "-p", "--mode=700", "/var/lib/private/udprelay")
+	c.run("mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs", "/var/lib/private/udprelay")
+	c.run("systemctl", "start", service)
+	first, second := c.receiver(t, "127.0.0.2", relayAt), c.receiver(t, "127.0.0.3", relayAt)
+	s := c.stream(t, relayAt, first, second)
+	s.goesOn(t, 100, first, second)
+	c.awaitSaved(stateFile, first, second)
+
+	c.try("dd", "if=/dev/zero", "of=/var/lib/private/udprelay/ballast", "bs=4096")
+	process := c.show(service, "MainPID")
+	late := c.receiver(t, "127.0.0.4", relayAt)
+	await(t, "the late one to join", func() bool { return late.highest.Load() >= 0 })
+	await(t, "the journal to say that peers are not saved", func() bool { return c.said(process, "peers are not saved") > 0 })
+	// Each that comes is a reason to save, which fails again.
+	for _, at := range []string{"127.0.0.5", "127.0.0.6", "127.0.0.7"} {
+		r := c.receiver(t, at, relayAt)
+		await(t, "another to join", func() bool { return r.highest.Load() >= 0 })
+		s.goesOn(t, 400, first, second, late) // a fifth of a second, twice the time to the next save
+	}
+	if got := c.said(process, "peers are not saved"); got != 1 {
+		t.Errorf("want the journal to say it once, got %d times", got)
+	}
+	if hints := c.count(service, `make room on the file system of /var/lib/udprelay`); hints == 0 {
+		t.Error("want the journal to say on which file system there is no room")
+	}
+
+	// Those that were saved before are in the file of then.
+	c.run("systemctl", "restart", service)
+	s.goesOn(t, 400, first, second)
+	n := s.end()
+	first.wantAll(t, n)
+	second.wantAll(t, n)
+	c.want(service, "ActiveState=active", "NRestarts=0")
+}
+
+func TestADamagedStateFileIsSetAside(t *testing.T) {
+	c := started(t)
+	r := c.receiver(t, "127.0.0.2", relayAt)
+	c.awaitSaved(stateFile, r)
+	c.run("systemctl", "stop", service)
+	for damage, command := range map[string]string{
+		"garbage":     `head -c 3000 /dev/urandom >$0`,
+		"cut off":     `truncate -s -10 $0`,
+		"other bytes": `sed -i 's/127.0.0.2/127.0.0.8/' $0`,
+	} {
+		saved := c.run("cat", stateFile)
+		c.run("sh", "-c", command, stateFile)
+		damaged := c.run("cat", stateFile)
+		if saved == damaged {
+			t.Fatalf("%s: nothing is damaged", damage)
+		}
+		c.run("systemctl", "start", service)
+		process := c.show(service, "MainPID")
+		aside := ""
+		for _, l := range c.journal(service) {
+			if l.Process == process && strings.HasPrefix(l.Message, "the file of the peers is damaged and set aside") && l.Priority == "4" {
+				aside = l.Message
+			}
+		}
+		if !strings.Contains(aside, "/var/lib/udprelay/peers.damaged") {
+			t.Errorf("%s: want a warning with the name of the file that was set aside, got %q", damage, aside)
+		}
+		if kept := c.run("cat", stateFile+".damaged"); kept != damaged {
+			t.Errorf("%s: want the damaged file kept as it was", damage)
+		}
+		r.send(t, "") // it joins again
+		c.awaitSaved(stateFile, r)
+		c.run("systemctl", "stop", service)
+	}
+	c.want(service, "Result=success", "NRestarts=0")
+}
