@@ -2,6 +2,8 @@
 # make lint      formatting, vet, staticcheck, tidy modules
 # make fuzz      each fuzz target for FUZZTIME
 # make bench     the Go benchmarks, in a form that benchstat compares
+# make test-systemd  the units in real systemds, by the package; needs root and Debian
+# make packages  .deb and .rpm in dist, of VERSION=1.2.3 or of what git describes
 
 GOTESTSUM   = go run gotest.tools/gotestsum@v1.13.0 --format pkgname-and-test-fails
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -13,13 +15,14 @@ FUZZTIME   ?= 100000x
 # orders that the system calls must fit.
 OTHERS = darwin/arm64 windows/amd64 freebsd/amd64 openbsd/amd64 linux/arm64 linux/386 linux/s390x
 
-.PHONY: test test-packages lint others fuzz bench
+.PHONY: test test-packages lint others fuzz bench packages test-systemd
 
 # The first run has the tests that the race detector would disturb: of
-# allocations, and the million datagrams.
+# allocations, and the million datagrams. The second leaves out the packages,
+# in whose tests nothing runs beside anything.
 test: test-packages
 	$(GOTESTSUM) -- -count=1 ./...
-	$(GOTESTSUM) -- -count=1 -race ./...
+	$(GOTESTSUM) -- -count=1 -race $$(go list ./... | grep -v /packaging)
 
 # On Debian, the programs that tests drive are installed; elsewhere it is said
 # which are missing, and their tests are skipped.
@@ -29,8 +32,8 @@ test-packages:
 lint:
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "gofmt would change: $$files"; exit 1; }
 	go mod tidy -diff
-	go vet ./...
-	$(STATICCHECK) ./...
+	go vet -tags systemd ./...
+	$(STATICCHECK) -tags systemd ./...
 
 others:
 	@for target in $(OTHERS); do \
@@ -49,3 +52,14 @@ fuzz:
 
 bench:
 	go test -run '^$$' -bench . -benchmem -count 6 ./peers ./relay
+
+# The same commit gives the same bytes. SOURCE_DATE_EPOCH and MAINTAINER are heeded.
+packages:
+	go run ./packaging/build -version "$(VERSION)"
+
+# Each test boots a container. Their systems are kept in the user's cache
+# directory, so the first run takes a minute longer.
+test-systemd: packages
+	@.ci/systemd-packages
+	UDPRELAY_TEST_PACKAGE="$$(ls -t $(CURDIR)/dist/udprelay_*_$$(go env GOARCH).deb | head -n 1)" \
+		go test -tags systemd -count=1 -race ./internal/systemdtest/...
