@@ -37,6 +37,10 @@ func (r *Relay) keepHouse(ctx context.Context) {
 	storms := time.NewTicker(stormsEvery)
 	defer storms.Stop()
 	var lost lostKeepAlives
+	if drops := r.counters.dropped[DropReceiveQueueFull].Load(); drops > 0 { // Resume has said them
+		lost.note(drops, time.Now())
+		said.said[DropReceiveQueueFull] = drops
+	}
 	for {
 		select {
 		case <-ctx.Done():

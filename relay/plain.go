@@ -79,6 +79,10 @@ func (s *plainSocket) close() error { return s.conn.Close() }
 
 func (s *plainSocket) kernelDrops() (uint32, bool) { return 0, false }
 
+func (s *plainSocket) past() Past { return Past{} }
+
+func (s *plainSocket) resume(Past) bool { return false }
+
 func (s *plainSocket) newSender() sender { return &plainSender{plainSocket: s} }
 
 func (s *plainSocket) receive(b *batch, _ func(netip.AddrPort, failure, []byte)) error {

@@ -85,6 +85,47 @@ func (r *Relay) Restore(list []Remembered) (restored int) {
 	return restored
 }
 
+// A Past is up to where a relay has counted the datagrams that the kernel drops
+// because the receive queue of its socket is full.
+type Past struct {
+	Socket      uint64 // tells the socket from all others until the next boot (SO_COOKIE); 0: the system does not say
+	KernelDrops uint32 // datagrams that the kernel has dropped at it since it was opened, modulo 2³² (SO_MEMINFO)
+}
+
+// Past returns what the next relay of the same socket, if there is one, is to
+// give to [Relay.Resume]. Run counts once a second at least, and for the last
+// time when nothing more is received, before it returns. On systems other than
+// Linux, and before Linux 4.12, it returns the zero Past. Any goroutine may call
+// it.
+func (r *Relay) Past() Past {
+	p := r.socket.past()
+	if p.Socket == 0 {
+		return Past{}
+	}
+	p.KernelDrops += uint32(r.counters.dropped[DropReceiveQueueFull].Load()) // as countKernelDrops has left it
+	return p
+}
+
+// Resume makes the relay count what the kernel drops from where another relay of
+// the same socket has left off: what came while neither received, and found the
+// receive queue full, is logged, counted as [DropReceiveQueueFull] and returned.
+// After a crash that may have some which the relay before had counted, too.
+//
+// Without Resume, or if p is of another socket or cannot be true, what the kernel
+// had dropped before New at the socket of another relay is not counted. P must
+// not be from before a boot. Resume must be called before Run and before others
+// use the relay.
+func (r *Relay) Resume(p Past) (missed uint64) {
+	if !r.socket.resume(p) {
+		return 0
+	}
+	if missed = r.countKernelDrops(); missed > 0 {
+		r.log.Warn("datagrams dropped", "reason", DropReceiveQueueFull.String(), "count", missed, "total", missed,
+			"hint", "nobody received while the relay was restarted, and there was no room for these; to have more, raise socket.receive_buffer")
+	}
+	return missed
+}
+
 // isInterface reports whether zone is the number of an interface.
 func isInterface(zone string) bool {
 	number, err := strconv.Atoi(zone)

@@ -52,6 +52,16 @@ type socket interface {
 	// kernelDrops returns how many datagrams the kernel has dropped because
 	// the receive queue was full, modulo 2³²; false if it does not say.
 	kernelDrops() (uint32, bool)
+
+	// past returns which socket this is, and how many datagrams the kernel had
+	// dropped that kernelDrops leaves out; the zero Past if the system does not
+	// say.
+	past() Past
+
+	// resume makes kernelDrops leave out what p has and no more, and reports
+	// whether it does: p has to be of this very socket. Nothing else may be
+	// called meanwhile.
+	resume(p Past) bool
 }
 
 // A sender delivers batches.

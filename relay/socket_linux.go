@@ -33,7 +33,12 @@ type linuxSocket struct {
 	v6       bool   // an AF_INET6 socket; IPv4 peers have mapped addresses
 	wildcard bool   // bound to no address, so that replies must say where from
 	noTrains string // why datagrams do not leave in trains; empty: they do
-	earlier  uint32 // datagrams that the kernel dropped when the socket was another relay's
+	cookie   uint64 // which socket it is, see Past; 0: unknown
+	again    bool   // it was another relay's before
+
+	// Datagrams that the kernel dropped when the socket was another relay's. It
+	// changes in resume only.
+	earlier uint32
 
 	waker
 	room       atomic.Int64 // of the send buffer, in the bytes that the kernel charges
@@ -159,13 +164,39 @@ func (s *linuxSocket) setBuffersOf(fd, receive, send int, log *slog.Logger) erro
 	return nil
 }
 
-// notePast notes what the kernel has dropped so far if the socket was another
-// relay's before, which has counted that: only a relay asks for errors. It must
-// be called before this one does.
+// notePast notes which socket it is, and what the kernel has dropped so far if
+// it was another relay's before, which has counted that: only a relay asks for
+// errors. It must be called before this one does.
 func (s *linuxSocket) notePast(fd int) {
-	if asked, err := unix.GetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR); err == nil && asked != 0 {
-		s.earlier, _ = dropsAt(uintptr(fd))
+	total, ok := dropsAt(uintptr(fd))
+	if !ok {
+		return
 	}
+	if cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE); err == nil {
+		s.cookie = cookie
+	}
+	if asked, err := unix.GetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR); err == nil && asked != 0 {
+		s.again, s.earlier = true, total
+	}
+}
+
+func (s *linuxSocket) past() Past {
+	if s.cookie == 0 {
+		return Past{}
+	}
+	return Past{s.cookie, s.earlier}
+}
+
+// resume asks for more than the cookie, which was unique in a network namespace
+// only before Linux 5.4: a socket that was no relay's before cannot be the one.
+// The kernel counts modulo 2³². What the relay before had counted lies behind
+// what notePast has found, by less than half of that.
+func (s *linuxSocket) resume(p Past) bool {
+	if !s.again || s.cookie == 0 || p.Socket != s.cookie || int32(s.earlier-p.KernelDrops) < 0 {
+		return false
+	}
+	s.earlier = p.KernelDrops
+	return true
 }
 
 func (s *linuxSocket) source(l local) *peers.Source {

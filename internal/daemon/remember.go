@@ -10,8 +10,8 @@ import (
 	"udprelay/relay"
 )
 
-// restore gives the peers of the state file to the relay, and returns what
-// saves them from now on; nil if they are not saved.
+// restore gives what the state file has to the relay, and returns what saves
+// it from now on; nil if nothing is saved.
 func (d *daemon) restore() *state.Saver {
 	name := d.places.state
 	if name == "" {
@@ -42,8 +42,12 @@ func (d *daemon) restore() *state.Saver {
 	}
 }
 
-// comeBack makes the saved peers learned ones.
+// comeBack makes the saved peers learned ones, and has the relay count what the
+// kernel has dropped meanwhile.
 func (d *daemon) comeBack(saved *state.Snapshot) {
+	if saved.SameBoot { // the number of the socket holds until the next boot
+		d.relay.Resume(relay.Past{Socket: saved.Socket, KernelDrops: saved.KernelDrops})
+	}
 	saved.TrustSecret(d.secret)
 	list := make([]relay.Remembered, 0, len(saved.Peers))
 	for _, p := range saved.Peers {
@@ -67,8 +71,14 @@ func (d *daemon) comeBack(saved *state.Snapshot) {
 
 // snapshot returns what is to be saved.
 func (d *daemon) snapshot() *state.Snapshot {
-	remembered := d.relay.Remember()
-	snapshot := &state.Snapshot{Peers: make([]state.Peer, 0, len(remembered)), Secret: *d.secretPrint.Load(), Listen: d.relay.Addr()}
+	remembered, past := d.relay.Remember(), d.relay.Past()
+	snapshot := &state.Snapshot{
+		Peers:       make([]state.Peer, 0, len(remembered)),
+		Secret:      *d.secretPrint.Load(),
+		Listen:      d.relay.Addr(),
+		Socket:      past.Socket,
+		KernelDrops: past.KernelDrops,
+	}
 	for _, p := range remembered {
 		snapshot.Peers = append(snapshot.Peers, state.Peer{Addr: p.Addr, Source: p.Source, Link: p.Link, Proof: p.Proof, Joined: p.Joined, Heard: p.Heard})
 	}

@@ -128,6 +128,17 @@ func parseHeader(line string) (h header, err error) {
 			c.fail(fmt.Errorf("listen %s: %w", excerpt(listen), err))
 		}
 	}
+	c.literal(keySocket)
+	if socket := c.text(); socket != "" {
+		var ok bool
+		if h.snapshot.Socket, ok = parseSocket(socket); !ok {
+			c.wrong("socket", "up to 16 lower-case hex digits without zeros before them, or nothing", socket)
+		}
+	}
+	c.literal(keyDrops)
+	if h.snapshot.KernelDrops = uint32(c.number("kernel_drops", math.MaxUint32)); h.snapshot.KernelDrops != 0 && h.snapshot.Socket == 0 {
+		c.fail(fmt.Errorf("kernel_drops is %d: want 0, for the file names no socket", h.snapshot.KernelDrops))
+	}
 	c.literal(keySecret)
 	if h.snapshot.Secret = c.text(); h.snapshot.Secret != "" && !isFingerprint(h.snapshot.Secret) {
 		c.wrong("secret", "32 hex digits, a colon and 16 more, or nothing", h.snapshot.Secret)

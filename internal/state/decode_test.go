@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,7 +46,7 @@ func TestDamagedFiles(t *testing.T) {
 		{"\x00\x00\x00\x00", false, `:1: this is no file of learned peers: want it to begin with {"udprelay":"peers","version":1`},
 		{swap(`"version":1`, `"version":2`), true, ":1: the file has version 2, and this udprelay reads version 1"},
 		{swap(`"version":1`, `"version":-1`), true, `:1: version: want a number from 0 to 2147483647, got "-1"`},
-		{swap("40000", "40001"), false, ":1: the checksum of the file is 72f5c7a0: want 30eaad2b, as it says; something in it was changed"},
+		{swap("40000", "40001"), false, ":1: the checksum of the file is dbbf750a: want 99a01f81, as it says; something in it was changed"},
 		{swap(`"peers":2`, `"peers":3`), true, ":3: the file has 2 peers: want 3, as its first line says"},
 		{swap(`"peers":2`, `"peers":1`), true, ":3: the file has 2 peers: want 1, as its first line says"},
 		{swap(`"peers":2`, `"peers":1000001`), true, `:1: peers: want a number from 0 to 1000000, got "1000001"`},
@@ -57,14 +58,23 @@ func TestDamagedFiles(t *testing.T) {
 		{good[:len(head)+1], true, ":1: the file has 0 peers: want 2, as its first line says"},
 		{head, true, ":1: the file ends within this line"},
 		{head[:100], true, ":1: the file ends within this line"},
-		{swap(`,"crc32c"`, `,"more":1,"crc32c"`), true, `:1: want ,"crc32c":" here, got ",\"more\":1,\"crc32c\":\"30eaad2b\"}"`},
-		{swap(`30eaad2b`, `30EAAD2B`), false, `:1: crc32c: want 8 lower-case hex digits, got "30EAAD2B"`},
+		{swap(`,"crc32c"`, `,"more":1,"crc32c"`), true, `:1: want ,"crc32c":" here, got ",\"more\":1,\"crc32c\":\"99a01f81\"}"`},
+		{swap(`99a01f81`, `99A01F81`), false, `:1: crc32c: want 8 lower-case hex digits, got "99A01F81"`},
 		{swap("22T21", "22t21"), true, `:1: saved: want a time such as 2026-01-31T12:00:00.000Z, got "2026-11-22t21:40:07.250Z"`},
 		{swap("11-22T21", "02-31T21"), true, `:1: saved: want a time such as 2026-01-31T12:00:00.000Z, got "2026-02-31T21:40:07.250Z"`},
 		{swap("5c0b", "5C0B"), true, `:1: boot: want 36 lower-case hex digits and dashes, or nothing, got "5C0B6a2e-0d57-4f0c-9d8e-3b7a1f2c4d5e"`},
 		{swap("86400123", "-5"), true, `:1: boottime_ms: want a number from 0 to 3153600000000, got "-5"`},
-		{swap("false", "maybe"), true, `:1: want false here, got "maybe,\"every_ms\":10000,\"listen\":\"[::]:9000\",\"secret\":\"001122"…`},
+		{swap("false", "maybe"), true, `:1: want false here, got "maybe,\"every_ms\":10000,\"listen\":\"[::]:9000\",\"socket\":\"2f01\","…`},
 		{swap("[::]:9000", ":9000"), true, `:1: listen: want an address and port such as [::]:9000, or nothing, got ":9000"`},
+		{swap("2f01", "2F01"), true, `:1: socket: want up to 16 lower-case hex digits without zeros before them, or nothing, got "2F01"`},
+		{swap("2f01", "0"), true, `:1: socket: want up to 16 lower-case hex digits without zeros before them, or nothing, got "0"`},
+		{swap("2f01", "02f01"), true, `:1: socket: want up to 16 lower-case hex digits without zeros before them, or nothing, got "02f01"`},
+		{swap("2f01", "12345678123456781"), true, `:1: socket: want up to 16 lower-case hex digits without zeros before them, or nothing, got "12345678123456781"`},
+		{swap("2f01", ""), true, `:1: kernel_drops is 17: want 0, for the file names no socket`},
+		{swap(`:17`, `:4294967296`), true, `:1: kernel_drops: want a number from 0 to 4294967295, got "4294967296"`},
+		{swap(`:17`, `:-17`), true, `:1: kernel_drops: want a number from 0 to 4294967295, got "-17"`},
+		{swap(`:17`, `:"17"`), true, `:1: kernel_drops: want a number from 0 to 4294967295, got "\"17\""`},
+		{swap(`,"kernel_drops":17`, ``), true, `:1: want ","kernel_drops": here, got "\",\"secret\":\"00112233445566778899aabbccddeeff:0123456789abcde"…`},
 		{swap("0011", "001"), true, `:1: secret: want 32 hex digits, a colon and 16 more, or nothing, got "0012233445566778899aabbccddeeff:0123456789abcdef"`},
 		{strings.Replace(good, "\n", " \n", 1), true, `:1: want the end of the line here, got " "`},
 		{strings.Replace(good, "\n", "\r\n", 1), true, `:1: want the end of the line here, got "\r"`},
@@ -101,9 +111,9 @@ func TestDamagedFiles(t *testing.T) {
 		damaged := (*Damaged)(nil)
 		// The header's own checksum is quoted in some messages.
 		want := name + test.want
-		if test.seal && strings.Contains(want, "30eaad2b") {
+		if test.seal && strings.Contains(want, "99a01f81") {
 			_, after, _ := bytes.Cut(data, []byte(keySum))
-			want = strings.ReplaceAll(want, "30eaad2b", string(after[:sumDigits]))
+			want = strings.ReplaceAll(want, "99a01f81", string(after[:sumDigits]))
 		}
 		if s != nil || !errors.As(err, &damaged) || err.Error() != want {
 			t.Errorf("want\n%s\ngot\n%v\nof %q", want, err, data)
@@ -154,9 +164,12 @@ func FuzzLoad(f *testing.F) {
 	f.Add(encoded(f, shown, savedAt), true)
 	f.Add(encoded(f, manyPeers(5, savedAt.wall), savedAt), true)
 	clean := *shown
-	clean.Clean, clean.Secret = true, ""
+	clean.Clean, clean.Secret, clean.Socket = true, "", 0
 	f.Add(encoded(f, &clean, moment{wall: savedAt.wall}), true)
 	f.Add(encoded(f, new(Snapshot), savedAt), true)
+	f.Add(encoded(f, &Snapshot{Socket: math.MaxUint64, KernelDrops: math.MaxUint32}, savedAt), true)
+	f.Add(bytes.Replace(encoded(f, shown, savedAt), []byte("2f01"), nil, 1), true)
+	f.Add(bytes.Replace(encoded(f, shown, savedAt), []byte(`"2f01","kernel_drops":17`), []byte(`"0A0","kernel_drops":017`), 1), true)
 	for _, peer := range []string{
 		`{"address":"[fe80::2%e%25%C3]:1","proof":"cookie","joined_ms":3153600000000,"heard_ms":0}`,
 		`{"address":"0.0.0.0:1","source":"ff02::1%1","link":0,"proof":"secret","joined_ms":-1,"heard_ms":00}`,

@@ -14,8 +14,9 @@
 //	{"udprelay":"peers","version":1,"saved":"2026-11-22T21:40:07.250Z",
 //	 "boot":"5c0b6a2e-0d57-4f0c-9d8e-3b7a1f2c4d5e","boottime_ms":86400123,
 //	 "clean":false,"every_ms":10000,"listen":"[::]:9000",
+//	 "socket":"2f01","kernel_drops":17,
 //	 "secret":"00112233445566778899aabbccddeeff:0123456789abcdef",
-//	 "peers":2,"crc32c":"30eaad2b"}
+//	 "peers":2,"crc32c":"99a01f81"}
 //	{"address":"192.0.2.7:40000","proof":"open","joined_ms":61250,"heard_ms":15}
 //	{"address":"[fe80::2%3]:40000","source":"fe80::1","link":3,"proof":"secret",
 //	 "joined_ms":900,"heard_ms":900}
@@ -28,6 +29,8 @@
 //	clean        the save was the last one of an orderly stop
 //	every_ms     there is a save at least this often
 //	listen       where the relay listened, for who reads the file; "": unknown
+//	socket       the number of its socket, in hex as ss -ue has it; "": unknown
+//	kernel_drops datagrams that the kernel has dropped there, modulo 2³²
 //	secret       what tells whether the join secret is the same, see
 //	             [Fingerprint]; "": there was none
 //	peers        how many lines follow
@@ -47,6 +50,15 @@
 // Reading is strict: keys, their order and the way in which values are written
 // are those of Save, so that each snapshot has one form. Whatever differs is an
 // error that names the line.
+//
+// # Drops
+//
+// The socket may outlive the daemon, and its receive queue be full before there
+// is another. So that the next relay counts what the kernel drops meanwhile, the
+// file has how many datagrams the last one had counted of all that the kernel has
+// dropped since the socket was opened (Linux: SO_MEMINFO). That holds for this very
+// socket only, which its number (Linux: SO_COOKIE) tells from all others until
+// the next boot.
 //
 // # Time
 //

@@ -22,7 +22,9 @@ const (
 	keyClean  = `,"clean":`
 	keyEvery  = `,"every_ms":`
 	keyListen = `,"listen":"`
-	keySecret = `","secret":"`
+	keySocket = `","socket":"`
+	keyDrops  = `","kernel_drops":`
+	keySecret = `,"secret":"`
 	keyPeers  = `","peers":`
 	keySum    = `,"crc32c":"`
 	headerEnd = `"}`
@@ -101,6 +103,14 @@ func appendHeader(b []byte, s *Snapshot, now moment) (_ []byte, sumAt int, err e
 	if s.Listen.IsValid() {
 		b = appendAddrPort(b, s.Listen)
 	}
+	b = append(b, keySocket...)
+	drops := uint64(0)
+	if s.Socket != 0 {
+		b = strconv.AppendUint(b, s.Socket, 16)
+		drops = uint64(s.KernelDrops)
+	}
+	b = append(b, keyDrops...)
+	b = strconv.AppendUint(b, drops, 10)
 	b = append(b, keySecret...)
 	b = append(b, s.Secret...)
 	b = append(b, keyPeers...)
@@ -166,6 +176,13 @@ func appendAddr(b []byte, a netip.Addr) []byte {
 	b = a.WithZone("").AppendTo(b)
 	b = append(b, '%')
 	return append(b, url.PathEscape(a.Zone())...)
+}
+
+// parseSocket reads the number of a socket as appendHeader writes it, and
+// nothing else.
+func parseSocket(text string) (socket uint64, ok bool) {
+	socket, err := strconv.ParseUint(text, 16, 64)
+	return socket, err == nil && socket != 0 && strconv.FormatUint(socket, 16) == text
 }
 
 // cutZone takes the zone out of the text of an address, which ends before end.

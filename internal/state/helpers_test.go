@@ -20,6 +20,7 @@ var (
 
 	shown = &Snapshot{
 		Every: 10 * time.Second, Listen: netip.MustParseAddrPort("[::]:9000"),
+		Socket: 0x2f01, KernelDrops: 17,
 		Secret: "00112233445566778899aabbccddeeff:0123456789abcdef",
 		Peers: []Peer{
 			{Addr: netip.MustParseAddrPort("192.0.2.7:40000"), Joined: ago(61250), Heard: ago(15)},
@@ -49,7 +50,7 @@ func encoded(t testing.TB, s *Snapshot, at moment) []byte {
 // manyPeers returns a snapshot of n peers of all kinds.
 func manyPeers(n int, now time.Time) *Snapshot {
 	random := rand.New(rand.NewPCG(1, 2))
-	s := &Snapshot{Every: DefaultEvery, Listen: netip.MustParseAddrPort("[::]:9000"), Secret: Fingerprint([]byte("secret"))}
+	s := &Snapshot{Every: DefaultEvery, Listen: netip.MustParseAddrPort("[::]:9000"), Socket: 1<<32 + 7, KernelDrops: 1<<32 - 7, Secret: Fingerprint([]byte("secret"))}
 	for i := range n {
 		heard := time.Duration(random.Int64N(60_000)) * time.Millisecond
 		p := Peer{Proof: peers.Join(i % 3), Heard: now.Add(-heard), Joined: now.Add(-heard - time.Duration(i)*time.Second)}

@@ -39,10 +39,15 @@ type Snapshot struct {
 	Secret string         // from Fingerprint; "": there is no join secret
 	Listen netip.AddrPort // where the relay listens, for who reads the file; the zero AddrPort: unknown
 
+	// What the kernel has dropped at the socket of the relay, as far as that has
+	// counted it.
+	Socket      uint64 // tells the socket from all others until the next boot; 0: unknown
+	KernelDrops uint32 // datagrams since the socket was opened, modulo 2³²; not kept without a Socket
+
 	// Set by Load.
 	Saved    time.Time     // by the wall clock; the zero Time: there was no file
 	Away     time.Duration // how long ago that was, by the best clock there is
-	SameBoot bool          // the machine has not been restarted since, so that the numbers of interfaces hold
+	SameBoot bool          // the machine has not been restarted since, so that the numbers of interfaces and sockets hold
 }
 
 // Save writes s to the file name, in place of what is there. Ages are counted

@@ -183,6 +183,7 @@ func TestTheLongestLineIsLoaded(t *testing.T) {
 	widest := netip.MustParseAddr("1111:1111:1111:1111:1111:1111:1111:1111").WithZone(strings.Repeat("\xff", maxZone/3))
 	s := &Snapshot{
 		Secret: Fingerprint([]byte("secret")), Every: maxAge, Listen: netip.AddrPortFrom(widest, 65535),
+		Socket: math.MaxUint64, KernelDrops: math.MaxUint32,
 		Peers: []Peer{{Addr: netip.AddrPortFrom(widest, 65535), Source: widest, Link: math.MaxUint32, Proof: peers.JoinSecret}},
 	}
 	at := moment{savedAt.wall, savedAt.boot, math.MaxInt64}
@@ -196,7 +197,7 @@ func TestTheLongestLineIsLoaded(t *testing.T) {
 
 func TestTimesThatCannotBeAreSavedAsTheNearestThatCan(t *testing.T) {
 	now := savedAt.wall
-	s := &Snapshot{Clean: true, Every: -time.Hour, Peers: []Peer{
+	s := &Snapshot{Clean: true, Every: -time.Hour, KernelDrops: 5, Peers: []Peer{ // of no socket, there are no drops
 		{Addr: shown.Peers[0].Addr, Joined: now.Add(time.Hour), Heard: now.Add(time.Hour)},
 		{Addr: shown.Peers[0].Addr, Joined: now, Heard: now.Add(-time.Hour)},
 		{Addr: shown.Peers[0].Addr},

@@ -10,14 +10,11 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"udprelay/internal/testneed"
 )
 
 // passed returns a copy of the socket conn as a service manager passes it.
 func passed(t *testing.T, conn *net.UDPConn, name string) *os.File {
 	t.Helper()
-	testneed.Linux(t)
 	file, err := conn.File()
 	if err != nil {
 		t.Fatal(err)
