@@ -12,6 +12,7 @@ import (
 	"udprelay/internal/admin"
 	"udprelay/internal/config"
 	"udprelay/internal/logs"
+	"udprelay/internal/state"
 	"udprelay/internal/systemd"
 	"udprelay/peers"
 	"udprelay/relay"
@@ -44,6 +45,8 @@ type daemon struct {
 	places  places
 	relay   *relay.Relay
 	resolve *resolving
+	quit    chan struct{} // closed when the relay has stopped
+	loading chan struct{} // holds one while somebody reads the configuration
 
 	reloading sync.Mutex     // held while what follows changes
 	config    *config.Config // what holds
@@ -51,6 +54,9 @@ type daemon struct {
 	stopping  bool // nothing is reloaded any more
 
 	secretPrint atomic.Pointer[string] // what the state file knows the secret by
+
+	names    atomic.Pointer[[]state.Name] // addresses of static peers that have names
+	resolved atomic.Uint64                // how often names has changed
 }
 
 // Run runs a relay until ctx is cancelled, which is no error. The error may be
@@ -60,13 +66,17 @@ func Run(ctx context.Context, options Options) error {
 	if err != nil {
 		return err
 	}
-	d := &daemon{options: options, config: cfg, output: options.Log(cfg), places: placesOf(cfg, options.Getenv)}
+	d := &daemon{options: options, loading: make(chan struct{}, 1), config: cfg, output: options.Log(cfg), places: placesOf(cfg, options.Getenv)}
 	defer d.output.Close(closeLog)
 	d.log = d.output.Logger()
 	for _, warning := range warnings {
 		d.log.Warn(warning.String())
 	}
 	if err := d.readSecret(); err != nil {
+		return err
+	}
+	saved, err := d.readState()
+	if err != nil {
 		return err
 	}
 	control, err := d.listenForControl()
@@ -79,7 +89,7 @@ func Run(ctx context.Context, options Options) error {
 		}
 		return err
 	}
-	return d.run(ctx, control)
+	return d.run(ctx, control, saved)
 }
 
 // readSecret reads the secret that the configuration names.
@@ -117,10 +127,13 @@ func (d *daemon) open(ctx context.Context) error {
 
 // run runs the relay and all that goes with it. What is started last is stopped
 // first, and the relay before the peers are saved for the last time.
-func (d *daemon) run(ctx context.Context, control net.Listener) error {
-	saver := d.restore()
-	d.resolve = startResolving(newStatic(d.config, d.relay, net.DefaultResolver, d.log, nil))
+func (d *daemon) run(ctx context.Context, control net.Listener, saved *state.Snapshot) error {
+	d.noteNames(nil)
+	saver := d.restore(saved)
+	d.resolve = startResolving(newStatic(d.config, d.relay, net.DefaultResolver, d.log, d.noteNames, saved.Names))
+	d.resolve.wait(ctx, resolveFirst)
 
+	d.quit = make(chan struct{})
 	// Beside is cancelled when the relay stops, which it may do by itself.
 	beside, cancel := context.WithCancel(ctx)
 	var working sync.WaitGroup
@@ -143,6 +156,7 @@ func (d *daemon) run(ctx context.Context, control net.Listener) error {
 
 	err := d.relay.Run(ctx)
 
+	close(d.quit)
 	cancel()
 	working.Wait()
 	d.reloading.Lock()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"udprelay/internal/admin"
 	"udprelay/internal/config"
@@ -15,8 +16,13 @@ import (
 // needRestart are the keys that a running daemon cannot change.
 var needRestart = []string{"listen", "socket.trains", "admin.socket", "state.file", "log.format"}
 
-// errStopping is the answer to a reload that comes too late.
-var errStopping = errors.New("the relay is being stopped")
+// loadWithin is how long a reload waits for the configuration to be read.
+const loadWithin = 20 * time.Second
+
+var (
+	errStopping = errors.New("the relay is being stopped")
+	errLoading  = errors.New("the configuration or the secret cannot be read: the file system does not answer, or it is a pipe that nobody writes to")
+)
 
 // reloadWhenAsked reloads with each signal until ctx is cancelled.
 func (d *daemon) reloadWhenAsked(ctx context.Context) {
@@ -39,8 +45,6 @@ func (d *daemon) reloadWhenAsked(ctx context.Context) {
 // Reload reads the configuration again and makes it hold at once, all but what
 // needs a restart. One that is bad changes nothing, and is logged.
 func (d *daemon) Reload() (admin.Reloaded, error) {
-	d.reloading.Lock()
-	defer d.reloading.Unlock()
 	reloaded, err := d.reload()
 	if err != nil {
 		for line := range strings.Lines(err.Error()) {
@@ -67,19 +71,71 @@ func list(keys []string) string {
 	return strings.Join(keys, ",")
 }
 
+// A loaded is what has been read of a configuration.
+type loaded struct {
+	config   *config.Config
+	secret   []byte
+	warnings []config.Warning
+	err      error
+}
+
+// load reads the configuration and its secret. Both may be on a file system that
+// hangs, which must hold up neither the stop nor, for longer than loadWithin,
+// the one who asks; what hangs is left behind. Where there is no error, the
+// caller has d.loading.
+func (d *daemon) load() loaded {
+	timeout := time.NewTimer(loadWithin)
+	defer timeout.Stop()
+	select {
+	case d.loading <- struct{}{}:
+	case <-d.quit:
+		return loaded{err: errStopping}
+	case <-timeout.C:
+		return loaded{err: errLoading}
+	}
+	result, late := make(chan loaded), make(chan struct{})
+	go func() {
+		var l loaded
+		var more []config.Warning
+		if l.config, l.warnings, l.err = d.options.Load(); l.err == nil {
+			l.secret, more, l.err = l.config.ReadSecret()
+			l.warnings = slices.Concat(l.warnings, more)
+		}
+		select {
+		case result <- l:
+		case <-late:
+			<-d.loading
+		}
+	}()
+	var l loaded
+	select {
+	case l = <-result:
+		if l.err != nil {
+			<-d.loading
+		}
+		return l
+	case <-d.quit:
+		l.err = errStopping
+	case <-timeout.C:
+		l.err = errLoading
+	}
+	close(late)
+	return l
+}
+
 func (d *daemon) reload() (reloaded admin.Reloaded, err error) {
+	l := d.load()
+	if l.err != nil {
+		return reloaded, l.err
+	}
+	defer func() { <-d.loading }()
+	d.reloading.Lock()
+	defer d.reloading.Unlock()
 	if d.stopping {
 		return reloaded, errStopping
 	}
-	next, warnings, err := d.options.Load()
-	if err != nil {
-		return reloaded, err
-	}
-	secret, more, err := next.ReadSecret()
-	if err != nil {
-		return reloaded, err
-	}
-	for _, warning := range slices.Concat(warnings, more) {
+	next, secret := l.config, l.secret
+	for _, warning := range l.warnings {
 		reloaded.Warnings = append(reloaded.Warnings, warning.String())
 	}
 	for _, key := range config.Changed(d.config, next) {
@@ -91,12 +147,15 @@ func (d *daemon) reload() (reloaded admin.Reloaded, err error) {
 	}
 	if !bytes.Equal(secret, d.secret) {
 		reloaded.Changed = append(reloaded.Changed, "the secret")
-		d.fingerprint(secret)
 	}
 
 	d.output.SetLevel(next.Log.Level)
-	reloaded.Forgotten = d.relay.Apply(relayOptions(next, secret, d.log))
-	d.resolve = d.resolve.instead(next)
+	d.resolve = d.resolve.instead(next, func() {
+		reloaded.Forgotten = d.relay.Apply(relayOptions(next, secret, d.log))
+	})
+	if !bytes.Equal(secret, d.secret) {
+		d.fingerprint(secret) // not before, or those who know the old one would be saved as knowing the new one
+	}
 	// What needs a restart stays as it is, and is told again with each reload.
 	next.Listen, next.Socket.Trains, next.Log.Format = d.config.Listen, d.config.Socket.Trains, d.config.Log.Format
 	next.Admin, next.State = d.config.Admin, d.config.State

@@ -149,8 +149,56 @@ func TestStaticPeersChangeAndThoseThatStayMissNothing(t *testing.T) {
 }
 
 func TestNothingIsReloadedAtTheEnd(t *testing.T) {
-	d := &daemon{stopping: true, log: discard}
-	if _, err := d.Reload(); !errors.Is(err, errStopping) {
-		t.Errorf("want %v, got %v", errStopping, err)
+	for _, d := range []*daemon{
+		{stopping: true, quit: make(chan struct{})}, // it is read, and then is not applied
+		{quit: closed()},
+	} {
+		d.log, d.loading = discard, make(chan struct{}, 1)
+		d.options.Load = func() (*config.Config, []config.Warning, error) { return configured(t), nil, nil }
+		if _, err := d.Reload(); !errors.Is(err, errStopping) {
+			t.Errorf("want %v, got %v", errStopping, err)
+		}
+	}
+}
+
+func closed() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
+// A configuration on a file system that hangs keeps nobody from stopping.
+func TestAConfigurationThatHangsDoesNotHoldUpTheStop(t *testing.T) {
+	directory := shortDirectory(t)
+	hang, hangs := make(chan struct{}), make(chan struct{})
+	defer close(hang)
+	options := always(configured(t, keyed("listen", "127.0.0.1:0"), keyed("admin.socket", filepath.Join(directory, controlName))), new(lockedBuffer))
+	load, first := options.Load, true
+	options.Load = func() (*config.Config, []config.Warning, error) {
+		if !first {
+			hangs <- struct{}{}
+			<-hang
+		}
+		first = false
+		return load()
+	}
+	reload := make(chan os.Signal, 1)
+	options.Reload = reload
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- Run(ctx, options) }()
+	reload <- syscall.SIGHUP
+	<-hangs
+	asked := make(chan error, 1)
+	go func() { // a second one, which waits for the first
+		_, err := askReload(directory)
+		asked <- err
+	}()
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("want it to stop, got %v", err)
+	}
+	if err := <-asked; err == nil {
+		t.Error("want no reload")
 	}
 }

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -10,24 +11,56 @@ import (
 	"udprelay/relay"
 )
 
-// restore gives what the state file has to the relay, and returns what saves
-// it from now on; nil if nothing is saved.
-func (d *daemon) restore() *state.Saver {
+// A StateError is a state.file that is the file of something else.
+type StateError struct{ Err error }
+
+func (e *StateError) Error() string {
+	return fmt.Sprintf("state.file: %v; it is left as it is", e.Err)
+}
+
+func (e *StateError) Unwrap() error { return e.Err }
+
+// ExitCode is EX_CONFIG of sysexits.h.
+func (e *StateError) ExitCode() int { return 78 }
+
+// Hint returns a way out.
+func (e *StateError) Hint() string {
+	return "choose a file that is not there yet, such as /var/lib/udprelay/peers"
+}
+
+// readState reads the state file. One that cannot be used is set aside, unless
+// it was named and may be somebody else's: that is a [*StateError].
+func (d *daemon) readState() (*state.Snapshot, error) {
+	if d.places.state == "" {
+		return new(state.Snapshot), nil
+	}
+	saved, err := state.Load(d.places.state, time.Now())
+	if err == nil {
+		return saved, nil
+	}
+	damaged := (*state.Damaged)(nil)
+	if errors.As(err, &damaged) && damaged.Foreign && d.config.State.File != "" {
+		return nil, &StateError{err}
+	}
+	const what = "the file of the peers cannot be used; those who only listen have to join again"
+	if aside, failed := state.SetAside(d.places.state); failed != nil {
+		d.log.Warn(what, "error", err, "not_set_aside", failed)
+		d.places.state = "" // what nobody has read is not written over
+	} else {
+		d.log.Warn(what, "error", err, "set_aside_as", aside)
+	}
+	return new(state.Snapshot), nil
+}
+
+// restore gives what was saved to the relay, and returns what saves it from now
+// on; nil if nothing is saved.
+func (d *daemon) restore(saved *state.Snapshot) *state.Saver {
+	if !saved.Saved.IsZero() {
+		d.comeBack(saved)
+	}
 	name := d.places.state
 	if name == "" {
 		return nil
-	}
-	saved, err := state.Load(name, time.Now())
-	if damaged := (*state.Damaged)(nil); errors.As(err, &damaged) {
-		aside, failed := state.SetAside(name)
-		if failed != nil {
-			aside = "nowhere: " + failed.Error()
-		}
-		d.log.Warn("the file of the peers is damaged and set aside; those who only listen have to join again", "error", err, "set_aside_as", aside)
-	} else if err != nil {
-		d.log.Warn("the file of the peers cannot be read; those who only listen have to join again", "error", err)
-	} else if !saved.Saved.IsZero() {
-		d.comeBack(saved)
 	}
 	d.fingerprint(d.secret)
 	table := d.relay.Peers()
@@ -36,7 +69,7 @@ func (d *daemon) restore() *state.Saver {
 		Collect: d.snapshot,
 		Changed: func() uint64 {
 			joined, left := table.Turnover()
-			return joined + left
+			return joined + left + d.resolved.Load()
 		},
 		Log: d.log,
 	}
@@ -71,10 +104,14 @@ func (d *daemon) comeBack(saved *state.Snapshot) {
 
 // snapshot returns what is to be saved.
 func (d *daemon) snapshot() *state.Snapshot {
+	// The secret first: beside a reload the peers may be of the one that comes
+	// after, and not the other way round.
+	secret := *d.secretPrint.Load()
 	remembered, past := d.relay.Remember(), d.relay.Past()
 	snapshot := &state.Snapshot{
 		Peers:       make([]state.Peer, 0, len(remembered)),
-		Secret:      *d.secretPrint.Load(),
+		Names:       *d.names.Load(),
+		Secret:      secret,
 		Listen:      d.relay.Addr(),
 		Socket:      past.Socket,
 		KernelDrops: past.KernelDrops,

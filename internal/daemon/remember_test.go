@@ -2,15 +2,21 @@ package daemon
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"udprelay/internal/admin"
 	"udprelay/internal/config"
+	"udprelay/internal/state"
+	"udprelay/relay"
 )
 
 func TestPeersOutliveARestart(t *testing.T) {
@@ -45,12 +51,74 @@ func TestADamagedStateFileIsSetAside(t *testing.T) {
 	}
 	d := start(t, surroundings{directory: directory})
 	d.addr(t)
-	d.await(t, `level=WARN msg="the file of the peers is damaged and set aside; .*" error="`+name+`:1: .*" set_aside_as=`+name+`\.damaged`)
+	d.await(t, `level=WARN msg="the file of the peers cannot be used; .*" error="`+name+`:1: .*" set_aside_as=`+name+`\.damaged`)
 	if content, err := os.ReadFile(name + ".damaged"); string(content) != "not ours\n" {
 		t.Errorf("want it set aside as it was, got %q, %v", content, err)
 	}
 	enter(t, "127.0.0.2", d.addr(t))
 	awaitFile(t, name, "127.0.0.2")
+}
+
+func TestSomebodyElsesFileIsNotTakenForTheStateFile(t *testing.T) {
+	name := filepath.Join(shortDirectory(t), "udprelay.yaml")
+	if err := os.WriteFile(name, []byte("listen: \":9000\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err := Run(t.Context(), always(configured(t, keyed("listen", "127.0.0.1:0"), keyed("state.file", name)), new(lockedBuffer)))
+	var foreign *StateError
+	if !errors.As(err, &foreign) || foreign.ExitCode() != 78 || !strings.HasPrefix(err.Error(), "state.file: "+name+":1: this is no file of learned peers") {
+		t.Errorf("want an error of the configuration, got %v", err)
+	}
+	if content, err := os.ReadFile(name); string(content) != "listen: \":9000\"\n" {
+		t.Errorf("want the file as it was, got %q, %v", content, err)
+	}
+}
+
+func TestAStateFileThatNobodyCouldReadIsNotWrittenOver(t *testing.T) {
+	name := filepath.Join(shortDirectory(t), "peers")
+	if err := os.Mkdir(name, 0o700); err != nil { // for root may read all files
+		t.Fatal(err)
+	}
+	d := start(t, surroundings{}, keyed("state.file", name))
+	d.addr(t)
+	d.await(t, `level=WARN msg="the file of the peers cannot be used; .*" error="`+name+` is a directory" not_set_aside=`)
+	if err := d.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(name); err != nil || !info.IsDir() {
+		t.Errorf("want it as it was, got %v, %v", info, err)
+	}
+}
+
+// What waits in the socket when a relay begins reaches a static peer that has a
+// name, too.
+func TestNamesOutliveARestart(t *testing.T) {
+	directory := shortDirectory(t)
+	collector := guest{listenUDP(t, "udp4", "127.0.0.1:0")}
+	named := fmt.Sprintf("localhost:%d", collector.LocalAddr().(*net.UDPAddr).Port)
+	first := start(t, surroundings{directory: directory}, keyed("peers.static", named))
+	speaker := enter(t, "127.0.0.2", first.addr(t))
+	speaker.say(t, "known when the relay begins")
+	collector.hears(t, "known when the relay begins")
+	awaitFile(t, filepath.Join(directory, stateName), `{"name":"`+named+`","address":"`+collector.LocalAddr().String()+`"}`)
+	if err := first.stop(); err != nil {
+		t.Fatal(err)
+	}
+
+	// With the address of before, whatever the look-up says later.
+	r, err := relay.New(listenUDP(t, "udp4", "127.0.0.1:0"), relay.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	runRelay(t, r)
+	saved, err := state.Load(filepath.Join(directory, stateName), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	newStatic(configured(t, keyed("peers.static", named)), r, nil, discard, func([]state.Name) {}, saved.Names)
+	if p := r.Peers().Lookup(collector.LocalAddr().(*net.UDPAddr).AddrPort()); p == nil || !p.Static() {
+		t.Errorf("want the address of before to be a static peer, got %v", p)
+	}
 }
 
 func TestAStateFileThatCannotBeWrittenKeepsNobodyFromRelaying(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"udprelay/internal/config"
+	"udprelay/internal/state"
 	"udprelay/relay"
 )
 
@@ -22,6 +23,10 @@ const (
 	// resolveTimeout bounds one look-up; it is below resolveEvery, so that no
 	// two of a name run at once.
 	resolveTimeout = 20 * time.Second
+
+	// resolveFirst is how long the start waits for names whose address is not
+	// known, so that datagrams which wait already reach those peers as well.
+	resolveFirst = time.Second
 
 	// resolveAtOnce is how many look-ups run at a time.
 	resolveAtOnce = 8
@@ -42,6 +47,7 @@ type static struct {
 	every    time.Duration
 	log      *slog.Logger
 	entries  []*entry
+	note     func([]state.Name) // is told the addresses that names have
 }
 
 // An entry is one static peer.
@@ -55,17 +61,45 @@ type entry struct {
 	passedOver bool           // the relay did not take addr
 }
 
-// newStatic returns the static peers of cfg. Those that were there before, in
-// another configuration (nil: none), keep the addresses that they had.
-func newStatic(cfg *config.Config, r *relay.Relay, resolver nameResolver, log *slog.Logger, before *static) *static {
-	s := &static{relay: r, resolver: resolver, network: "ip6", every: resolveEvery, log: log}
+// newStatic returns the static peers of cfg, and gives those with a known
+// address to the relay. Names have the address that they had before, until they
+// are looked up. Note is told what addresses names have, each time that may have
+// changed.
+func newStatic(cfg *config.Config, r *relay.Relay, resolver nameResolver, log *slog.Logger, note func([]state.Name), before []state.Name) *static {
+	s := &static{relay: r, resolver: resolver, network: "ip6", every: resolveEvery, log: log, note: note}
 	switch bound := r.Addr().Addr(); {
 	case bound.Is4():
 		s.network = "ip4"
 	case bound.IsUnspecified():
 		s.network = "ip"
 	}
-	known := before.byText()
+	known := make(map[string]*entry, len(before))
+	for _, name := range before {
+		known[name.Text] = &entry{addr: name.Addr}
+	}
+	s.enter(cfg, known)
+	s.apply()
+	return s
+}
+
+// after returns the static peers of cfg, which take the place of s. What is
+// known of those that stay holds. Between is called when the new ones are there
+// as well, and the old ones are still.
+func (s *static) after(cfg *config.Config, between func()) *static {
+	known := make(map[string]*entry, len(s.entries))
+	for _, e := range s.entries {
+		known[e.text] = e
+	}
+	next := &static{relay: s.relay, resolver: s.resolver, network: s.network, every: s.every, log: s.log, note: s.note}
+	next.enter(cfg, known)
+	s.relay.SetStatic(slices.Concat(s.addresses(), next.addresses()))
+	between()
+	next.apply()
+	return next
+}
+
+// enter makes the entries of cfg.
+func (s *static) enter(cfg *config.Config, known map[string]*entry) {
 	for _, peer := range cfg.Peers.Static {
 		// The configuration is checked: there is a host and a port.
 		host, service, _ := net.SplitHostPort(peer.Address)
@@ -76,28 +110,36 @@ func newStatic(cfg *config.Config, r *relay.Relay, resolver nameResolver, log *s
 		} else {
 			e.host = host
 		}
-		if known := known[e.text]; known != nil {
-			*e = *known
+		if known := known[e.text]; known != nil && e.host != "" {
+			e.addr, e.failed, e.passedOver = known.addr, known.failed, known.passedOver
 		}
 		s.entries = append(s.entries, e)
 	}
-	s.apply()
-	return s
 }
 
-// byText returns the entries by how they are written.
-func (s *static) byText() map[string]*entry {
-	entries := map[string]*entry{}
-	if s != nil {
-		for _, e := range s.entries {
-			entries[e.text] = e
+// addresses returns those that are known.
+func (s *static) addresses() (addrs []netip.AddrPort) {
+	for _, e := range s.entries {
+		if e.addr.IsValid() {
+			addrs = append(addrs, e.addr)
 		}
 	}
-	return entries
+	return addrs
 }
 
-// run looks names up, at once and then every s.every, until ctx is done.
-func (s *static) run(ctx context.Context) {
+// named returns the addresses that names have.
+func (s *static) named() (names []state.Name) {
+	for _, e := range s.entries {
+		if e.host != "" && e.addr.IsValid() {
+			names = append(names, state.Name{Text: e.text, Addr: e.addr})
+		}
+	}
+	return names
+}
+
+// run looks names up, at once and then every s.every, until ctx is done. It
+// closes first, if there is one, after the first time.
+func (s *static) run(ctx context.Context, first chan<- struct{}) {
 	if len(s.entries) == 0 {
 		return
 	}
@@ -106,6 +148,10 @@ func (s *static) run(ctx context.Context) {
 	defer again.Stop()
 	for {
 		s.resolve(ctx, names)
+		if first != nil {
+			close(first)
+			first = nil
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -193,13 +239,8 @@ func meanwhile(e *entry) string {
 // apply gives the addresses that are known to the relay, and says which it does
 // not take.
 func (s *static) apply() {
-	var addrs []netip.AddrPort
-	for _, e := range s.entries {
-		if e.addr.IsValid() {
-			addrs = append(addrs, e.addr)
-		}
-	}
-	passedOver := s.relay.SetStatic(addrs)
+	s.note(s.named())
+	passedOver := s.relay.SetStatic(s.addresses())
 	for _, e := range s.entries {
 		was := e.passedOver
 		if e.passedOver = slices.Contains(passedOver, e.addr); e.passedOver && !was {
@@ -212,22 +253,50 @@ func (s *static) apply() {
 // Resolving is static peers whose names are being looked up.
 type resolving struct {
 	static *static
-	stop   func() // returns when nobody looks up any more
+	first  chan struct{} // closed when the address of every name is known, or was looked up once
+	stop   func()        // returns when nobody looks up any more
 }
 
 func startResolving(s *static) *resolving {
 	ctx, cancel := context.WithCancel(context.Background())
+	r := &resolving{static: s, first: make(chan struct{})}
+	first := r.first
+	if !slices.ContainsFunc(s.entries, func(e *entry) bool { return !e.addr.IsValid() }) {
+		close(r.first)
+		first = nil
+	}
 	var running sync.WaitGroup
-	running.Go(func() { s.run(ctx) })
-	return &resolving{s, func() {
+	running.Go(func() { s.run(ctx, first) })
+	r.stop = func() {
 		cancel()
 		running.Wait()
-	}}
+	}
+	return r
 }
 
-// instead has the static peers of cfg instead of those of before.
-func (r *resolving) instead(cfg *config.Config) *resolving {
+// wait waits for first, but no longer than limit.
+func (r *resolving) wait(ctx context.Context, limit time.Duration) {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-r.first:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// instead has the static peers of cfg instead of those of before, see
+// [static.after].
+func (r *resolving) instead(cfg *config.Config, between func()) *resolving {
 	r.stop()
-	s := r.static
-	return startResolving(newStatic(cfg, s.relay, s.resolver, s.log, s))
+	return startResolving(r.static.after(cfg, between))
+}
+
+// noteNames keeps the addresses that names have for the state file.
+func (d *daemon) noteNames(names []state.Name) {
+	if before := d.names.Load(); before != nil && slices.Equal(*before, names) {
+		return
+	}
+	d.names.Store(&names)
+	d.resolved.Add(1)
 }

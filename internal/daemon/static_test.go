@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"udprelay/internal/config"
+	"udprelay/internal/state"
 	"udprelay/peers"
 	"udprelay/relay"
 )
@@ -25,6 +26,7 @@ type setting struct {
 	zone  *zone
 	relay *relay.Relay
 	log   *lockedBuffer
+	noted []state.Name // the addresses that names have
 }
 
 func newSetting(t *testing.T, listenOn string, static ...string) *setting {
@@ -55,7 +57,7 @@ func newSetting(t *testing.T, listenOn string, static ...string) *setting {
 	for _, address := range static {
 		cfg.Peers.Static = append(cfg.Peers.Static, config.StaticPeer{Address: address})
 	}
-	s.static = newStatic(cfg, s.relay, s.zone.resolver(), slog.New(slog.NewTextHandler(s.log, nil)), nil)
+	s.static = newStatic(cfg, s.relay, s.zone.resolver(), slog.New(slog.NewTextHandler(s.log, nil)), func(names []state.Name) { s.noted = names }, nil)
 	return s
 }
 
@@ -156,7 +158,7 @@ func TestNamesAreLookedUpAgain(t *testing.T) {
 	s.zone.set("collector.example", "127.0.0.7")
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	running.Go(func() { s.run(ctx) })
+	running.Go(func() { s.run(ctx, make(chan struct{})) })
 	s.await(t, "127.0.0.7:2055")
 	s.zone.set("collector.example", "127.0.0.8")
 	s.await(t, "127.0.0.8:2055")
@@ -170,7 +172,7 @@ func TestASilentNameServerHoldsUpNobody(t *testing.T) {
 	s.zone.set("collector.example", "127.0.0.7")
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	running.Go(func() { s.run(ctx) })
+	running.Go(func() { s.run(ctx, make(chan struct{})) })
 	s.await(t, "127.0.0.7:2055") // another name
 	var clients [2]*net.UDPConn  // and the datapath
 	for i := range clients {

@@ -19,6 +19,10 @@ type Damaged struct {
 	File   string
 	Line   int // from 1; 0: the file as a whole
 	Reason string
+
+	// Foreign: there is nothing in the file that says that it was ever one of
+	// learned peers. It may be somebody else's.
+	Foreign bool
 }
 
 // Error names the file and the line.
@@ -35,22 +39,25 @@ func parse(data []byte, now moment) (*Snapshot, *Damaged) {
 		return nil, &Damaged{Reason: "the file is empty: want a first line that says what it is"}
 	}
 	head, rest, ended := strings.Cut(string(data), "\n")
+	foreign := !strings.HasPrefix(head, keyOurs) && !strings.HasPrefix(keyOurs, string(data)) && strings.Trim(string(data), "\x00") != ""
 	if len(head) > maxLine {
-		return nil, tooLong(1)
+		damaged := tooLong(1)
+		damaged.Foreign = foreign
+		return nil, damaged
 	}
 	h, err := parseHeader(head)
 	if err != nil {
 		if !ended && strings.HasPrefix(head, keyIs) {
 			err = errCutOff
 		}
-		return nil, &Damaged{Line: 1, Reason: err.Error()}
+		return nil, &Damaged{Line: 1, Reason: err.Error(), Foreign: foreign}
 	}
 	// What is cut off is told as that, before the checksum speaks of it too.
 	switch lines := strings.Count(rest, "\n"); {
 	case !ended || rest != "" && rest[len(rest)-1] != '\n':
 		return nil, &Damaged{Line: lines + 1 + min(1, len(rest)), Reason: errCutOff.Error()}
-	case lines != h.peers:
-		return nil, &Damaged{Line: lines + 1, Reason: fmt.Sprintf("the file has %d peers: want %d, as its first line says", lines, h.peers)}
+	case lines != h.peers+h.names:
+		return nil, &Damaged{Line: lines + 1, Reason: fmt.Sprintf("the file has %d peers and names: want %d, as its first line says", lines, h.peers+h.names)}
 	}
 	if sum := checksum(data, h.sumAt); sum != h.sum {
 		return nil, &Damaged{Line: 1, Reason: fmt.Sprintf("the checksum of the file is %s: want %s, as it says; something in it was changed", sum, h.sum)}
@@ -60,6 +67,9 @@ func parse(data []byte, now moment) (*Snapshot, *Damaged) {
 	s.Saved = h.saved.wall
 	s.Away, s.SameBoot = away(h.saved, now)
 	s.Peers = make([]Peer, 0, h.peers)
+	if h.names > 0 {
+		s.Names = make([]Name, 0, h.names)
+	}
 	since := time.Duration(0) // how long after the save peers may have been heard
 	if !s.Clean {
 		since = min(s.Every, s.Away)
@@ -69,6 +79,14 @@ func parse(data []byte, now moment) (*Snapshot, *Damaged) {
 		text, rest, _ = strings.Cut(rest, "\n")
 		if len(text) > maxLine {
 			return nil, tooLong(line)
+		}
+		if len(s.Peers) == h.peers {
+			n, err := parseName(text)
+			if err != nil {
+				return nil, &Damaged{Line: line, Reason: err.Error()}
+			}
+			s.Names = append(s.Names, n)
+			continue
 		}
 		p, joined, heard, err := parsePeer(text)
 		if err != nil {
@@ -90,6 +108,7 @@ type header struct {
 	snapshot Snapshot // but for the peers
 	saved    moment
 	peers    int
+	names    int
 	sum      string
 	sumAt    int // where the checksum begins
 }
@@ -145,6 +164,8 @@ func parseHeader(line string) (h header, err error) {
 	}
 	c.literal(keyPeers)
 	h.peers = int(c.number("peers", MaxPeers))
+	c.literal(keyNames)
+	h.names = int(c.number("names", MaxNames))
 	c.literal(keySum)
 	h.sumAt = len(line) - len(c.rest)
 	if h.sum = c.text(); len(h.sum) != sumDigits || !isHex(h.sum) {
@@ -192,6 +213,35 @@ func parsePeer(line string) (p Peer, joined, heard time.Duration, err error) {
 		c.fail(fmt.Errorf("heard_ms is %d: want joined_ms, %d, at most, for nobody is heard before it joins", heard.Milliseconds(), joined.Milliseconds()))
 	}
 	return p, joined, heard, c.end()
+}
+
+func parseName(line string) (n Name, err error) {
+	c := cursor{rest: line}
+	c.literal(keyName)
+	written := c.text()
+	if n.Text, err = url.PathUnescape(written); err != nil || url.PathEscape(n.Text) != written {
+		c.wrong("name", "a host name and port such as collector.example:2055", written)
+	} else if err := checkName(n.Text); err != nil {
+		c.fail(err)
+	}
+	c.literal(keyNameIsNow)
+	address := c.text()
+	var ok bool
+	if n.Addr, ok = parseAddrPort(address); !ok {
+		c.wrong("address", "an address and port such as 192.0.2.7:2055 or [2001:db8::7]:2055", address)
+	} else if err := checkAddress(n.Addr); err != nil {
+		c.fail(fmt.Errorf("address %s: %w", excerpt(address), err))
+	}
+	c.literal(nameEnd)
+	return n, c.end()
+}
+
+// checkName says why text is not the name of a static peer.
+func checkName(text string) error {
+	if text == "" || len(url.PathEscape(text)) > maxName {
+		return fmt.Errorf("want a name of 1 to %d bytes, got %s", maxName, excerpt(text))
+	}
+	return nil
 }
 
 var (

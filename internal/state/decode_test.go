@@ -46,20 +46,20 @@ func TestDamagedFiles(t *testing.T) {
 		{"\x00\x00\x00\x00", false, `:1: this is no file of learned peers: want it to begin with {"udprelay":"peers","version":1`},
 		{swap(`"version":1`, `"version":2`), true, ":1: the file has version 2, and this udprelay reads version 1"},
 		{swap(`"version":1`, `"version":-1`), true, `:1: version: want a number from 0 to 2147483647, got "-1"`},
-		{swap("40000", "40001"), false, ":1: the checksum of the file is dbbf750a: want 99a01f81, as it says; something in it was changed"},
-		{swap(`"peers":2`, `"peers":3`), true, ":3: the file has 2 peers: want 3, as its first line says"},
-		{swap(`"peers":2`, `"peers":1`), true, ":3: the file has 2 peers: want 1, as its first line says"},
+		{swap("40000", "40001"), false, ":1: the checksum of the file is 73350542: want de077120, as it says; something in it was changed"},
+		{swap(`"peers":2`, `"peers":3`), true, ":4: the file has 3 peers and names: want 4, as its first line says"},
+		{swap(`"peers":2`, `"peers":1`), true, ":4: the file has 3 peers and names: want 2, as its first line says"},
 		{swap(`"peers":2`, `"peers":1000001`), true, `:1: peers: want a number from 0 to 1000000, got "1000001"`},
-		{good + first + "\n", true, ":4: the file has 3 peers: want 2, as its first line says"},
-		{good + "\n", true, ":4: the file has 3 peers: want 2, as its first line says"},
-		{good + "x", true, ":4: the file ends within this line"},
-		{good[:len(good)-1], true, ":3: the file ends within this line"},
+		{good + first + "\n", true, ":5: the file has 4 peers and names: want 3, as its first line says"},
+		{good + "\n", true, ":5: the file has 4 peers and names: want 3, as its first line says"},
+		{good + "x", true, ":5: the file ends within this line"},
+		{good[:len(good)-1], true, ":4: the file ends within this line"},
 		{good[:len(head)+1+len(first)], true, ":2: the file ends within this line"},
-		{good[:len(head)+1], true, ":1: the file has 0 peers: want 2, as its first line says"},
+		{good[:len(head)+1], true, ":1: the file has 0 peers and names: want 3, as its first line says"},
 		{head, true, ":1: the file ends within this line"},
 		{head[:100], true, ":1: the file ends within this line"},
-		{swap(`,"crc32c"`, `,"more":1,"crc32c"`), true, `:1: want ,"crc32c":" here, got ",\"more\":1,\"crc32c\":\"99a01f81\"}"`},
-		{swap(`99a01f81`, `99A01F81`), false, `:1: crc32c: want 8 lower-case hex digits, got "99A01F81"`},
+		{swap(`,"crc32c"`, `,"more":1,"crc32c"`), true, `:1: want ,"crc32c":" here, got ",\"more\":1,\"crc32c\":\"de077120\"}"`},
+		{swap(`de077120`, `99A01F81`), false, `:1: crc32c: want 8 lower-case hex digits, got "99A01F81"`},
 		{swap("22T21", "22t21"), true, `:1: saved: want a time such as 2026-01-31T12:00:00.000Z, got "2026-11-22t21:40:07.250Z"`},
 		{swap("11-22T21", "02-31T21"), true, `:1: saved: want a time such as 2026-01-31T12:00:00.000Z, got "2026-02-31T21:40:07.250Z"`},
 		{swap("5c0b", "5C0B"), true, `:1: boot: want 36 lower-case hex digits and dashes, or nothing, got "5C0B6a2e-0d57-4f0c-9d8e-3b7a1f2c4d5e"`},
@@ -97,6 +97,14 @@ func TestDamagedFiles(t *testing.T) {
 		{swap(`:15}`, `:1.5}`), true, `:2: want } here, got ".5}"`},
 		{swap(`:15}`, `:99999999999999999999}`), true, `:2: heard_ms: want a number from 0 to 3153600000000, got "99999999999999999999"`},
 		{swap(`:15}`, `:61251}`), true, ":2: heard_ms is 61251: want joined_ms, 61250, at most, for nobody is heard before it joins"},
+		{swap(`"names":1`, `"names":10001`), true, `:1: names: want a number from 0 to 10000, got "10001"`},
+		{swap(`"peers":2,"names":1`, `"peers":1,"names":2`), true, `:3: want {"name":" here, got "{\"address\":\"[fe80::2%3]:40000\",\"source\":\"fe80::1\",\"link\":3,\""…`},
+		{swap(`"peers":2,"names":1`, `"peers":3,"names":0`), true, `:4: want {"address":" here, got "{\"name\":\"collector.example:2055\",\"address\":\"192.0.2.9:2055\"}"`},
+		{swap("collector.example:2055", ""), true, `:4: want a name of 1 to 512 bytes, got nothing`},
+		{swap("collector.example:2055", "collector%2eexample:2055"), true, `:4: name: want a host name and port such as collector.example:2055, got "collector%2eexample:2055"`},
+		{swap("collector.example:2055", strings.Repeat("x", maxName+1)), true, `:4: want a name of 1 to 512 bytes, got "` + strings.Repeat("x", 60) + `"…`},
+		{swap("192.0.2.9:2055", "192.0.2.9:0"), true, `:4: address "192.0.2.9:0": no peer can have this address`},
+		{swap("192.0.2.9:2055", "192.0.2.9"), true, `:4: address: want an address and port such as 192.0.2.7:2055 or [2001:db8::7]:2055, got "192.0.2.9"`},
 		{swap(first, strings.Repeat("x", maxLine+1)), true, ":2: the line has more than 1024 bytes"},
 		{swap(head, strings.Repeat("x", maxLine+1)), true, ":1: the line has more than 1024 bytes"},
 	} {
@@ -111,12 +119,25 @@ func TestDamagedFiles(t *testing.T) {
 		damaged := (*Damaged)(nil)
 		// The header's own checksum is quoted in some messages.
 		want := name + test.want
-		if test.seal && strings.Contains(want, "99a01f81") {
+		if test.seal && strings.Contains(want, "de077120") {
 			_, after, _ := bytes.Cut(data, []byte(keySum))
-			want = strings.ReplaceAll(want, "99a01f81", string(after[:sumDigits]))
+			want = strings.ReplaceAll(want, "de077120", string(after[:sumDigits]))
 		}
 		if s != nil || !errors.As(err, &damaged) || err.Error() != want {
 			t.Errorf("want\n%s\ngot\n%v\nof %q", want, err, data)
+		}
+	}
+}
+
+// What was never a file of learned peers may be somebody else's.
+func TestForeignFilesAreToldFromDamagedOnes(t *testing.T) {
+	good := string(encoded(t, shown, savedAt))
+	for file, want := range map[string]bool{
+		"listen: \":9000\"\n": true, "127.0.0.1 localhost\n": true, "\x7fELF\x00\x00": true, "\nx": true, strings.Repeat("x", 2*maxLine): true,
+		"": false, "\x00\x00": false, good[:1]: false, good[:10]: false, good[:100]: false, good + "x": false, strings.Replace(good, "40000", "40001", 1): false,
+	} {
+		if _, damaged := parse([]byte(file), savedAt); damaged == nil || damaged.Foreign != want {
+			t.Errorf("want %.20q foreign: %t, got %+v", file, want, damaged)
 		}
 	}
 }

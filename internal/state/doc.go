@@ -16,10 +16,11 @@
 //	 "clean":false,"every_ms":10000,"listen":"[::]:9000",
 //	 "socket":"2f01","kernel_drops":17,
 //	 "secret":"00112233445566778899aabbccddeeff:0123456789abcdef",
-//	 "peers":2,"crc32c":"99a01f81"}
+//	 "peers":2,"names":1,"crc32c":"de077120"}
 //	{"address":"192.0.2.7:40000","proof":"open","joined_ms":61250,"heard_ms":15}
 //	{"address":"[fe80::2%3]:40000","source":"fe80::1","link":3,"proof":"secret",
 //	 "joined_ms":900,"heard_ms":900}
+//	{"name":"collector.example:2055","address":"192.0.2.9:2055"}
 //
 // The first line:
 //
@@ -33,7 +34,8 @@
 //	kernel_drops datagrams that the kernel has dropped there, modulo 2³²
 //	secret       what tells whether the join secret is the same, see
 //	             [Fingerprint]; "": there was none
-//	peers        how many lines follow
+//	peers        how many lines of peers follow
+//	names        and how many of names after those
 //	crc32c       CRC-32C, in hex, of all bytes of the file but these eight digits
 //
 // A peer's line:
@@ -45,7 +47,10 @@
 //	joined_ms    how long before the save it joined
 //	heard_ms     how long before the save it was last heard
 //
-// What in a zone could end a JSON string, or is not plain ASCII, stands as %XX.
+// A name's line has a static peer that is configured by its name, and the address
+// that the name had last: a restart goes on with it until the name is looked up.
+//
+// What in a zone or a name could end a JSON string, or is not plain ASCII, stands as %XX.
 //
 // Reading is strict: keys, their order and the way in which values are written
 // are those of Save, so that each snapshot has one form. Whatever differs is an

@@ -15,7 +15,8 @@ import (
 // Parts of a file, which are written and read in one place each.
 const (
 	version   = 1
-	keyIs     = `{"udprelay":"peers","version":`
+	keyOurs   = `{"udprelay":"peers"`
+	keyIs     = keyOurs + `,"version":`
 	keySaved  = `,"saved":"`
 	keyBoot   = `","boot":"`
 	keyUp     = `","boottime_ms":`
@@ -26,6 +27,7 @@ const (
 	keyDrops  = `","kernel_drops":`
 	keySecret = `,"secret":"`
 	keyPeers  = `","peers":`
+	keyNames  = `,"names":`
 	keySum    = `,"crc32c":"`
 	headerEnd = `"}`
 
@@ -36,6 +38,10 @@ const (
 	keyJoined  = `","joined_ms":`
 	keyHeard   = `,"heard_ms":`
 	peerEnd    = `}`
+
+	keyName      = `{"name":"`
+	keyNameIsNow = `","address":"`
+	nameEnd      = `"}`
 
 	savedLayout = "2006-01-02T15:04:05.000Z" // UTC
 	sumDigits   = 8
@@ -58,6 +64,9 @@ func appendSnapshot(b []byte, s *Snapshot, now moment) ([]byte, error) {
 	if len(s.Peers) > MaxPeers {
 		return nil, &tooManyError{len(s.Peers)}
 	}
+	if len(s.Names) > MaxNames {
+		return nil, fmt.Errorf("there are %d names of static peers, and a file holds %d at most", len(s.Names), MaxNames)
+	}
 	b, sumAt, err := appendHeader(b, s, now)
 	if err != nil {
 		return nil, err
@@ -65,6 +74,12 @@ func appendSnapshot(b []byte, s *Snapshot, now moment) ([]byte, error) {
 	for i := range s.Peers {
 		if b, err = appendPeer(b, &s.Peers[i], now.wall); err != nil {
 			return nil, fmt.Errorf("peer %v: %w", s.Peers[i].Addr, err)
+		}
+		b = append(b, '\n')
+	}
+	for i := range s.Names {
+		if b, err = appendName(b, &s.Names[i]); err != nil {
+			return nil, fmt.Errorf("static peer %s: %w", excerpt(s.Names[i].Text), err)
 		}
 		b = append(b, '\n')
 	}
@@ -115,6 +130,8 @@ func appendHeader(b []byte, s *Snapshot, now moment) (_ []byte, sumAt int, err e
 	b = append(b, s.Secret...)
 	b = append(b, keyPeers...)
 	b = strconv.AppendInt(b, int64(len(s.Peers)), 10)
+	b = append(b, keyNames...)
+	b = strconv.AppendInt(b, int64(len(s.Names)), 10)
 	b = append(b, keySum...)
 	sumAt = len(b)
 	b = append(b, "00000000"...)
@@ -152,6 +169,20 @@ func appendPeer(b []byte, p *Peer, now time.Time) ([]byte, error) {
 	b = append(b, keyHeard...)
 	b = appendAge(b, heard)
 	return append(b, peerEnd...), nil
+}
+
+func appendName(b []byte, n *Name) ([]byte, error) {
+	if err := checkName(n.Text); err != nil {
+		return b, err
+	}
+	if err := checkAddress(n.Addr); err != nil {
+		return b, err
+	}
+	b = append(b, keyName...)
+	b = append(b, url.PathEscape(n.Text)...)
+	b = append(b, keyNameIsNow...)
+	b = appendAddrPort(b, n.Addr)
+	return append(b, nameEnd...), nil
 }
 
 // appendAge appends d in milliseconds, within what is allowed.

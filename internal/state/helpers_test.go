@@ -27,6 +27,7 @@ var (
 			{Addr: netip.MustParseAddrPort("[fe80::2%3]:40000"), Source: netip.MustParseAddr("fe80::1"), Link: 3,
 				Proof: peers.JoinSecret, Joined: ago(900), Heard: ago(900)},
 		},
+		Names: []Name{{"collector.example:2055", netip.MustParseAddrPort("192.0.2.9:2055")}},
 	}
 )
 

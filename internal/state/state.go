@@ -11,7 +11,11 @@ import (
 // MaxPeers is how many peers a file holds at most.
 const MaxPeers = 1_000_000
 
+// MaxNames is how many names a file holds at most.
+const MaxNames = 10_000
+
 const (
+	maxName = 512     // bytes, as it is written
 	maxZone = 128     // bytes, as it is written; that of a peer is a number
 	maxLine = 1024    // bytes, without the line's end; no line that is saved has as many
 	maxFile = 1 << 28 // bytes; a million peers take half of that
@@ -31,9 +35,16 @@ type Peer struct {
 	Heard  time.Time // when its last datagram came
 }
 
+// A Name is the address that a static peer had which is configured by its name.
+type Name struct {
+	Text string         // host and port, as configured
+	Addr netip.AddrPort // unmapped
+}
+
 // A Snapshot is what a file holds.
 type Snapshot struct {
 	Peers  []Peer
+	Names  []Name
 	Clean  bool           // this is the last save of an orderly stop
 	Every  time.Duration  // there is a save at least this often
 	Secret string         // from Fingerprint; "": there is no join secret
@@ -92,7 +103,7 @@ func Load(name string, now time.Time) (*Snapshot, error) {
 	data, err := read(name)
 	switch {
 	case errors.Is(err, errTooLong):
-		return nil, &Damaged{File: name, Reason: err.Error()}
+		return nil, &Damaged{File: name, Reason: err.Error(), Foreign: true} // no file of ours is so long
 	case err != nil:
 		return nil, err
 	case data == nil:

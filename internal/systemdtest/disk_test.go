@@ -64,7 +64,7 @@ func TestADamagedStateFileIsSetAside(t *testing.T) {
 		process := c.show(service, "MainPID")
 		aside := ""
 		for _, l := range c.journal(service) {
-			if l.Process == process && strings.HasPrefix(l.Message, "the file of the peers is damaged and set aside") && l.Priority == "4" {
+			if l.Process == process && strings.HasPrefix(l.Message, "the file of the peers cannot be used") && l.Priority == "4" {
 				aside = l.Message
 			}
 		}
