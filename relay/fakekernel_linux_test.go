@@ -48,7 +48,7 @@ type arrival struct {
 func newFakeSender(t rapid.TB, v6 bool) (*trainSender, *fakeKernel) {
 	own := new(own)
 	own.host.Store(newHost(nil))
-	s := (&linuxSocket{own: own, v6: v6, wildcard: true}).newSender().(*trainSender)
+	s := (&linuxSocket{own: own, v6: v6, wildcard: true}).newSender(nil).(*trainSender)
 	k := newFakeKernel(t)
 	s.sendmmsg = k.sendmmsg
 	s.waitWrite = func() { k.waits++ }

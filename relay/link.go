@@ -43,7 +43,7 @@ var ErrDetached = errors.New("the link is detached from the relay")
 
 // Attach makes l part of the relay.
 func (r *Relay) Attach(l Link) *Attachment {
-	a := &Attachment{relay: r, link: l, batch: newBatch(), sender: r.socket.newSender()}
+	a := &Attachment{relay: r, link: l, batch: newBatch(), sender: r.socket.newSender(nil)}
 	r.attachMu.Lock()
 	defer r.attachMu.Unlock()
 	r.storeLinks(append(slices.Clone(r.links()), a))

@@ -37,6 +37,10 @@ const (
 	plainSendWait  = 10 * time.Millisecond
 )
 
+// plainTurnEvery is after how many datagrams of a batch, sent or refused, a
+// sender answers for the loop that it belongs to.
+const plainTurnEvery = 256
+
 func newPlainSocket(conn *net.UDPConn, own *own, options Options) (*plainSocket, error) {
 	s := &plainSocket{conn: conn, own: own, buffer: make([]byte, maxDatagram)}
 	s.setDeadline = conn.SetReadDeadline
@@ -83,7 +87,9 @@ func (s *plainSocket) past() Past { return Past{} }
 
 func (s *plainSocket) resume(Past) bool { return false }
 
-func (s *plainSocket) newSender() sender { return &plainSender{plainSocket: s} }
+func (s *plainSocket) newSender(turns *turns) sender {
+	return &plainSender{plainSocket: s, turns: turns}
+}
 
 func (s *plainSocket) receive(b *batch, _ func(netip.AddrPort, failure, []byte)) error {
 	for {
@@ -155,7 +161,8 @@ func (s *plainSocket) sourceControl(l local) []byte {
 // goroutine.
 type plainSender struct {
 	*plainSocket
-	waits int // for room in the send buffer, that the batch in hand has left
+	turns *turns // nil: not of the goroutine that receives
+	waits int    // for room in the send buffer, that the batch in hand has left
 }
 
 func (s *plainSender) send(b *batch, receivers []*peers.Peer, t *tally) error {
@@ -163,7 +170,7 @@ func (s *plainSender) send(b *batch, receivers []*peers.Peer, t *tally) error {
 	if err := s.conn.SetWriteDeadline(time.Now().Add(plainSendWait)); err != nil {
 		return err
 	}
-	spoke, onHold := walk{b.speakers}, walk{b.held}
+	spoke, onHold, done := walk{b.speakers}, walk{b.held}, 0
 	for _, p := range receivers {
 		spoke := spoke.meets(p)
 		reason, out := b.leavesOut(p, &onHold)
@@ -180,6 +187,9 @@ func (s *plainSender) send(b *batch, receivers []*peers.Peer, t *tally) error {
 			}
 			if err := s.sendOne(b.datagrams[i].Payload, p, t); err != nil {
 				return err
+			}
+			if done++; done%plainTurnEvery == 0 {
+				s.turns.answer()
 			}
 		}
 	}

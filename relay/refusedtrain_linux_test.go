@@ -198,7 +198,7 @@ func TestSourceAddressThatIsGoneCostsNothing(t *testing.T) {
 func TestTrainsAreNotMadeWhereTheyAreOff(t *testing.T) {
 	own := new(own)
 	own.host.Store(newHost(nil))
-	s := (&linuxSocket{own: own, noTrains: "the test says so"}).newSender().(*trainSender)
+	s := (&linuxSocket{own: own, noTrains: "the test says so"}).newSender(nil).(*trainSender)
 	kernel := newFakeKernel(t)
 	s.sendmmsg, s.queued = kernel.sendmmsg, func() int { return 0 }
 	room := newRoom(false, 3)

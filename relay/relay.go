@@ -57,8 +57,8 @@ type Relay struct {
 	options       Options       // guarded by applying: those that hold
 	expiryChanged chan struct{} // has an entry when keepHouse has to look
 
-	asked    atomic.Pointer[turn] // of the loop in Run; nearly always nil
-	ended    chan struct{}        // closed when that loop has ended
+	turns    turns         // of the loop in Run
+	ended    chan struct{} // closed when that loop has ended
 	bringing bringing
 
 	attachMu sync.Mutex // held while attached changes
@@ -124,7 +124,7 @@ func (r *Relay) use(s socket) {
 	r.sent = newSentLog()
 	r.storms = newStorms()
 	r.receiving.batch = newBatch()
-	r.receiving.sender = s.newSender()
+	r.receiving.sender = s.newSender(&r.turns)
 	r.receiving.failed = r.undeliverable
 	r.receiving.door = newDoor(r.options.Secret)
 }
@@ -192,7 +192,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		r.socket.close()
 	}()
 	for batches := 1; ctx.Err() == nil; batches++ {
-		r.comeRound()
+		r.turns.answer()
 		if batches%yieldEvery == 0 {
 			runtime.Gosched()
 		}

@@ -32,7 +32,8 @@ var segmentControl = unix.CmsgSpace(2)
 // and sending goes on behind it.
 type trainSender struct {
 	socket  *linuxSocket
-	longest int // datagrams in a train; 1: no trains
+	turns   *turns // nil: not of the goroutine that receives
+	longest int    // datagrams in a train; 1: no trains
 
 	// Of the batch in hand.
 	batch     *batch
@@ -81,9 +82,10 @@ type message struct {
 	train
 }
 
-func (s *linuxSocket) newSender() sender {
+func (s *linuxSocket) newSender(turns *turns) sender {
 	out := &trainSender{
 		socket:   s,
+		turns:    turns,
 		longest:  maxBatch,
 		own:      make([]plan, maxBatch),
 		sizes:    make([]int, 0, maxBatch),
@@ -211,8 +213,10 @@ func (s *trainSender) add(m message) error {
 	if err := s.flush(); err != nil {
 		return err
 	}
+	// With many peers a batch takes long.
 	runtime.Gosched()
-	s.late = s.socket.over() // with many peers a batch takes long
+	s.turns.answer()
+	s.late = s.socket.over()
 	return nil
 }
 

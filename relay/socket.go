@@ -43,8 +43,10 @@ type socket interface {
 	// receives.
 	source(local) *peers.Source
 
-	// newSender returns a way out for one goroutine.
-	newSender() sender
+	// newSender returns a way out for one goroutine. If that is the one that
+	// receives, the sender answers its turns within batches that take long;
+	// else they are nil.
+	newSender(*turns) sender
 
 	// way says in words how datagrams leave.
 	way() string

@@ -54,25 +54,43 @@ func (w *waker) over() bool {
 	return by != nil && time.Now().After(*by)
 }
 
-// A turn is something that the receiving loop is asked to answer when it comes
-// round.
+// A turn is something that the receiving loop is asked to answer.
 type turn struct{ done chan struct{} }
 
-// Turn returns nil when the loop that receives and sends has come round once
-// more, which shows that it is alive: it wakes the loop if it waits for
-// datagrams, and disturbs it hardly if it does not. If the loop hangs, or Run
-// was not called yet, the error is that of ctx when it ends; if Run has ended,
-// [net.ErrClosed]. Any goroutine may call it.
-func (r *Relay) Turn(ctx context.Context) error {
-	asked := r.asked.Load()
-	for asked == nil {
+// Turns are what the receiving loop is asked. Any goroutine may ask; the one of
+// the loop answers, and nobody else.
+type turns struct{ asked atomic.Pointer[turn] } // nearly always nil
+
+// ask returns a turn that is yet to be answered.
+func (t *turns) ask() *turn {
+	for {
+		if asked := t.asked.Load(); asked != nil {
+			return asked
+		}
 		mine := &turn{make(chan struct{})}
-		if r.asked.CompareAndSwap(nil, mine) {
-			asked = mine
-		} else {
-			asked = r.asked.Load()
+		if t.asked.CompareAndSwap(nil, mine) {
+			return mine
 		}
 	}
+}
+
+// answer answers who has asked, if anyone has: the loop goes on. Nobody asks
+// nil, which is what a sender has that is not of the loop.
+func (t *turns) answer() {
+	if t != nil && t.asked.Load() != nil {
+		close(t.asked.Swap(nil).done)
+	}
+}
+
+// Turn returns nil when the loop that receives and sends has gone on, which
+// shows that it is alive: it has come round once more or, within a batch for
+// very many receivers, which may take many seconds, has dealt with some more of
+// them. It wakes the loop if it waits for datagrams, and disturbs it hardly if
+// it does not. If the loop hangs, in a send or in a [Link], or Run was not
+// called yet, the error is that of ctx when it ends; if Run has ended,
+// [net.ErrClosed]. What links bring does not count. Any goroutine may call it.
+func (r *Relay) Turn(ctx context.Context) error {
+	asked := r.turns.ask()
 	r.socket.wake()
 	select {
 	case <-asked.done:
@@ -81,13 +99,6 @@ func (r *Relay) Turn(ctx context.Context) error {
 		return net.ErrClosed
 	case <-ctx.Done():
 		return ctx.Err()
-	}
-}
-
-// comeRound answers who has asked for a turn. It begins each turn of the loop.
-func (r *Relay) comeRound() {
-	if r.asked.Load() != nil {
-		close(r.asked.Swap(nil).done)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"testing"
 	"time"
 )
@@ -67,6 +68,81 @@ func TestLoopThatHangsMakesNoTurn(t *testing.T) {
 		}
 		if err := r.Turn(t.Context()); err != nil {
 			t.Errorf("want another turn; got %v", err)
+		}
+	})
+}
+
+// A turnWitness is a link that notes whether a turn was answered before the
+// batch that it is handed was over.
+type turnWitness struct {
+	turn     *turn
+	answered *bool
+}
+
+func (turnWitness) Name() string { return "witness" }
+func (w turnWitness) Deliver([]Datagram) {
+	select {
+	case <-w.turn.done:
+		*w.answered = true
+	default:
+	}
+}
+
+// manyReceivers makes some hundred sockets static peers of r.
+func manyReceivers(t *testing.T, r *Relay) (count int) {
+	t.Helper()
+	var addrs []netip.AddrPort
+	for range 300 {
+		conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(localhost4, 0)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		addrs = append(addrs, conn.LocalAddr().(*net.UDPAddr).AddrPort())
+	}
+	r.SetStatic(addrs)
+	return len(addrs)
+}
+
+// A batch for very many receivers takes longer than a watchdog waits.
+func TestTurnWithinABatchForMany(t *testing.T) {
+	eachWay(t, func(t *testing.T, w way) {
+		r := makeRelay(t, w, on4, defaults())
+		count := manyReceivers(t, r)
+		answered := false
+		r.Attach(turnWitness{r.turns.ask(), &answered})
+		b := newBatch()
+		b.datagrams = append(b.datagrams, Datagram{Payload: []byte("x")})
+		b.origins = append(b.origins, nil)
+		if err := r.relay(b, r.receiving.sender, nil, new(tally)); err != nil {
+			t.Fatal(err)
+		}
+		if !answered {
+			t.Errorf("want a turn before %d have been sent to and links been told; got none", count)
+		}
+		if got := r.Stats().Delivered; got != uint64(count) {
+			t.Errorf("want %d delivered; got %d", count, got)
+		}
+		checkNoDrops(t, r)
+	})
+}
+
+// What links bring goes on also where the loop hangs.
+func TestWhatLinksBringIsNoTurn(t *testing.T) {
+	eachWay(t, func(t *testing.T, w way) {
+		r := makeRelay(t, w, on4, defaults())
+		count := manyReceivers(t, r)
+		answered := false
+		turn := r.turns.ask()
+		r.Attach(turnWitness{turn, &answered})
+		if err := r.Attach(discard{}).Bring(datagrams("x")); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Stats().Delivered; got != uint64(count) {
+			t.Errorf("want %d delivered; got %d", count, got)
+		}
+		if answered || r.turns.ask() != turn {
+			t.Error("want no turn of a loop that does not run; got one")
 		}
 	})
 }

@@ -4,5 +4,6 @@
 // manager is to keep while it restarts.
 //
 // Where no service manager has started the process, nothing is said and there
-// are no sockets: no caller needs to ask.
+// are no sockets: no caller needs to ask. A manager that does not read what it
+// is told holds up a caller for a second, and is an error.
 package systemd

@@ -1,7 +1,6 @@
 package systemd
 
 import (
-	"fmt"
 	"os"
 	"strings"
 	"time"
@@ -68,8 +67,6 @@ func statusLine(status string) string {
 }
 
 func notify(assignments ...string) error {
-	if _, err := daemon.SdNotify(false, strings.Join(assignments, "\n")); err != nil {
-		return fmt.Errorf("tell the service manager: %w", err)
-	}
-	return nil
+	_, err := send(strings.Join(assignments, "\n"))
+	return err
 }

@@ -1,6 +1,7 @@
 package systemd
 
 import (
+	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -136,6 +137,61 @@ func TestAManagerThatIsGoneIsAnError(t *testing.T) {
 	if stored, err := Store("relay", os.Stderr); stored || err == nil {
 		t.Errorf("want an error, got %v, %v", stored, err)
 	}
+}
+
+// fill sends the manager messages, which it does not read, until no more fit.
+func (m manager) fill(t *testing.T) (count int) {
+	t.Helper()
+	conn, err := net.DialUnix("unixgram", nil, m.LocalAddr().(*net.UnixAddr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.Control(func(fd uintptr) {
+		for ; err == nil; count++ {
+			err = unix.Sendmsg(int(fd), []byte("X=fills"), nil, nil, unix.MSG_DONTWAIT)
+		}
+	})
+	if err != unix.EAGAIN {
+		t.Fatalf("want a queue that is full, got %v", err)
+	}
+	return count - 1
+}
+
+func TestAManagerThatDoesNotReadHoldsUpNobodyForLong(t *testing.T) {
+	m := newManager(t)
+	count := m.fill(t)
+	said := []func() error{
+		Alive, Stopping, Reloading,
+		func() error { return Ready("relaying") }, func() error { return Status("3 peers") }, func() error { return Unstore("relay") },
+		func() error { _, err := Store("relay", os.Stderr); return err },
+	}
+	failed := make(chan error, len(said))
+	for _, say := range said {
+		go func() { failed <- say() }()
+	}
+	patience := time.After(10 * time.Second)
+	for range said {
+		select {
+		case err := <-failed:
+			if !errors.Is(err, os.ErrDeadlineExceeded) || !strings.HasPrefix(err.Error(), "tell the service manager: ") {
+				t.Errorf("want an error that says whom and that time is over, got %v", err)
+			}
+		case <-patience:
+			t.Fatal("want an end of the wait for the manager, got none")
+		}
+	}
+	for range count { // once it reads, it is told again
+		m.want(t, "X=fills")
+	}
+	if err := Alive(); err != nil {
+		t.Fatal(err)
+	}
+	m.want(t, "WATCHDOG=1")
 }
 
 // TestSocketsComeByName runs this test again as a manager runs a service: with
