@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -182,38 +181,6 @@ func TestAnotherProgramBehindTheSocketIsNamed(t *testing.T) {
 	if !errors.As(err, &unreachable) || !strings.Contains(err.Error(), "404 Not Found") {
 		t.Errorf("want an error with its answer, got %v", err)
 	}
-}
-
-func TestAStopLetsWhatIsBeingDoneFinish(t *testing.T) {
-	c := &control{reloaded: Reloaded{Forgotten: 7}, entered: make(chan struct{}), leave: make(chan struct{})}
-	client, stop := serving(t, c)
-	answer := make(chan Reloaded)
-	go func() {
-		reloaded, err := client.Reload(context.Background())
-		if err != nil {
-			t.Errorf("reload: %v", err)
-		}
-		answer <- reloaded
-	}()
-	<-c.entered
-	stopped := make(chan struct{})
-	go func() { stop(); close(stopped) }()
-	// The listener is closed first, so that nothing new begins.
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		conn, err := net.Dial("unix", client.Socket)
-		if err != nil {
-			break
-		}
-		conn.Close()
-		if time.Now().After(deadline) {
-			t.Fatal("want no more connections")
-		}
-	}
-	close(c.leave)
-	if got := <-answer; got.Forgotten != 7 {
-		t.Errorf("want the answer, got %+v", got)
-	}
-	<-stopped
 }
 
 func TestOnlyPostReloads(t *testing.T) {

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
-	"syscall"
 )
 
 // mostAnswer bounds what a client reads, in bytes.
@@ -40,6 +39,9 @@ func (c Client) do(ctx context.Context, method, path string, result any) error {
 		return err
 	}
 	response, err := transport.RoundTrip(request)
+	if errors.Is(err, io.EOF) {
+		err = errors.New("it ended before it answered")
+	}
 	if err != nil {
 		return &Unreachable{c.Socket, reason(err)}
 	}
@@ -81,7 +83,7 @@ func (e *Unreachable) Hint() string {
 	switch {
 	case errors.Is(e.Err, fs.ErrPermission):
 		return "only root and the user of the relay may ask it; try sudo"
-	case errors.Is(e.Err, fs.ErrNotExist), errors.Is(e.Err, syscall.ECONNREFUSED):
+	case Absent(e.Err):
 		return "is the relay running? --socket names the socket of another one, such as /run/udprelay-NAME/control.sock"
 	}
 	return ""

@@ -4,104 +4,107 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"syscall"
+	"strconv"
+	"sync"
 	"time"
 )
 
-// A request has so long to arrive, and its answer so long to be taken.
 const (
+	// A request has so long to arrive, and its answer so long to be taken.
 	readTimeout  = 10 * time.Second
 	writeTimeout = time.Minute
-	dialTimeout  = time.Second
+
+	// What is being done when the daemon stops has so long to finish.
+	finishTimeout = 5 * time.Second
 )
 
-// ErrInUse is the reason of a failing [Listen] where another daemon answers.
-var ErrInUse = errors.New("another relay has it")
-
-// Listen opens the unix socket called name, for its owner only. One that a
-// daemon has left behind, which nobody answers at, is replaced; what is no
-// socket is left alone. Closing the listener removes it.
-func Listen(name string) (net.Listener, error) {
-	if err := removeStale(name); err != nil {
-		return nil, fmt.Errorf("control socket %s: %w", name, err)
-	}
-	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: name, Net: "unix"})
-	if err == nil {
-		// Until now its mode is that of the umask, which hardly ever lets others
-		// write, and to connect one has to.
-		if err = os.Chmod(name, 0o600); err != nil {
-			listener.Close()
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("control socket %s: %w", name, reason(err))
-	}
-	return listener, nil
-}
-
-// removeStale removes the socket called name if nobody is behind it.
-func removeStale(name string) error {
-	info, err := os.Lstat(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return reason(err)
-	}
-	if info.Mode().Type() != fs.ModeSocket {
-		return errors.New("there is something else of that name, which is no socket")
-	}
-	conn, err := net.DialTimeout("unix", name, dialTimeout)
-	switch {
-	case err == nil:
-		conn.Close()
-		return ErrInUse
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return reason(os.Remove(name))
-	default:
-		return reason(err)
-	}
-}
-
-// reason returns the last of a chain of errors, for the name is said already.
-func reason(err error) error {
-	if errno := syscall.Errno(0); errors.As(err, &errno) {
-		return errno
-	}
-	return err
-}
-
 // Serve answers what comes by listener until ctx is cancelled, and closes it.
-// What is being done then is done and answered.
+// What is being done then is done and answered if that takes no more than 5
+// seconds; whoever has not asked by then is not waited for.
 func Serve(ctx context.Context, listener net.Listener, control Control, log *slog.Logger) error {
+	return serve(ctx, listener, control, log, finishTimeout)
+}
+
+func serve(ctx context.Context, listener net.Listener, control Control, log *slog.Logger, finish time.Duration) error {
+	counted := &requests{finished: make(chan struct{})}
 	server := &http.Server{
-		Handler:           handler(control),
+		Handler:           counted.count(handler(control)),
 		ReadTimeout:       readTimeout,
 		ReadHeaderTimeout: readTimeout,
 		WriteTimeout:      writeTimeout,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
-	stopped := make(chan error, 1)
+	server.SetKeepAlivesEnabled(false) // so that no answer waits for the rest of a request
+	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
-		defer cancel()
-		stopped <- errors.Join(server.Shutdown(ctx), server.Close())
+		defer close(stopped)
+		listener.Close()
+		counted.end()
+		select {
+		case <-counted.finished:
+		case <-time.After(finish):
+			log.Warn("the control socket is closed before a request is done")
+		}
 	})
 	err := server.Serve(listener)
 	if !stop() {
 		<-stopped
+		err = nil
 	}
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
+	server.Close()
 	return err
+}
+
+// Requests counts those that are being done.
+type requests struct {
+	mu       sync.Mutex
+	under    int
+	ended    bool
+	finished chan struct{} // closed when there are none, and there will be none
+}
+
+// count returns next with its requests counted, from before it begins until its
+// answer is on the way.
+func (r *requests) count(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		if !r.begin() {
+			panic(http.ErrAbortHandler) // closes the connection
+		}
+		defer r.done()
+		next.ServeHTTP(w, request)
+		_ = http.NewResponseController(w).Flush() // one that has gone away is no error of ours
+	})
+}
+
+// begin reports whether a request may begin.
+func (r *requests) begin() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.ended {
+		r.under++
+	}
+	return !r.ended
+}
+
+func (r *requests) done() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.under--; r.ended && r.under == 0 {
+		close(r.finished)
+	}
+}
+
+// end lets no more requests begin.
+func (r *requests) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended = true; r.under == 0 {
+		close(r.finished)
+	}
 }
 
 func handler(control Control) http.Handler {
@@ -129,8 +132,16 @@ func failureOf(err error) *Failure {
 	return failure
 }
 
+// answer writes body, with its length, so that it is complete once it is
+// flushed.
 func answer(w http.ResponseWriter, status int, body any) {
+	text, err := json.Marshal(body)
+	if err != nil {
+		panic(err) // our own types
+	}
+	text = append(text, '\n')
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
 	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(body) // one that has gone away is no error of ours
+	_, _ = w.Write(text) // one that has gone away is no error of ours
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
@@ -36,8 +37,7 @@ type World struct {
 func Run(args []string, world World) (code int) {
 	defer func() {
 		if r := recover(); r != nil {
-			fmt.Fprintf(world.Stderr, "udprelay: internal error: %v\n", r)
-			fmt.Fprintf(world.Stderr, "hint: this is a bug in udprelay; please report it with the lines that follow\n%s", debug.Stack())
+			say(world.Stderr, fmt.Sprintf("udprelay: internal error: %v\nhint: this is a bug in udprelay; please report it with the lines that follow\n%s", r, debug.Stack()))
 			code = exitSoftware
 		}
 	}()
@@ -141,13 +141,32 @@ func report(stderr io.Writer, err error) int {
 	if logs.DestinationOf(stderr) == logs.Journal {
 		priority = "<3>"
 	}
+	var text strings.Builder
 	for line := range strings.Lines(err.Error()) {
-		fmt.Fprintf(stderr, "%sudprelay: %s\n", priority, strings.TrimSuffix(line, "\n"))
+		fmt.Fprintf(&text, "%sudprelay: %s\n", priority, strings.TrimSuffix(line, "\n"))
 	}
 	if hinter := (interface{ Hint() string })(nil); errors.As(err, &hinter) && hinter.Hint() != "" {
-		fmt.Fprintf(stderr, "%shint: %s\n", priority, hinter.Hint())
+		fmt.Fprintf(&text, "%shint: %s\n", priority, hinter.Hint())
 	}
+	say(stderr, text.String())
 	return code
+}
+
+// sayWithin is how long the last words of a process may take.
+const sayWithin = 2 * time.Second
+
+// say writes the last words of a process. A pipe that is full and that nobody
+// reads must not keep it from ending.
+func say(w io.Writer, text string) {
+	said := make(chan struct{})
+	go func() {
+		defer close(said)
+		_, _ = io.WriteString(w, text) // there is nowhere to say that it failed
+	}()
+	select {
+	case <-said:
+	case <-time.After(sayWithin):
+	}
 }
 
 // getenv returns the value of name in the environment of world.

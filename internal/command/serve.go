@@ -80,12 +80,12 @@ func newLog(w io.Writer, cfg *config.Config) *logs.Log {
 }
 
 // hangups returns the signals that ask for a reload. They mean the end of a
-// relay whose terminal is gone.
+// relay whose terminal is gone. They are caught as long as the process lives:
+// one that comes while it stops must not end it before the last save.
 func hangups(ctx context.Context, world World, stop func()) <-chan os.Signal {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGHUP)
-	context.AfterFunc(ctx, func() { signal.Stop(signals) })
-	if !isTerminal(world.Stderr) {
+	if logs.DestinationOf(world.Stderr) != logs.Terminal {
 		return signals
 	}
 	reload := make(chan os.Signal, 1)
@@ -95,7 +95,9 @@ func hangups(ctx context.Context, world World, stop func()) <-chan os.Signal {
 			case <-ctx.Done():
 				return
 			case s := <-signals:
-				if terminalIsGone() {
+				// Asked of standard error, for a relay may write to a terminal
+				// that is not its controlling one.
+				if logs.DestinationOf(world.Stderr) != logs.Terminal {
 					stop()
 					return
 				}
@@ -107,13 +109,4 @@ func hangups(ctx context.Context, world World, stop func()) <-chan os.Signal {
 		}
 	}()
 	return reload
-}
-
-// terminalIsGone reports whether this process has lost its terminal.
-func terminalIsGone() bool {
-	terminal, err := os.Open("/dev/tty")
-	if err == nil {
-		terminal.Close()
-	}
-	return err != nil
 }

@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"udprelay/internal/admin"
 	"udprelay/internal/config"
 	"udprelay/internal/state"
@@ -128,32 +126,6 @@ func TestAStateFileThatCannotBeWrittenKeepsNobodyFromRelaying(t *testing.T) {
 	listener := enter(t, "127.0.0.2", relay)
 	enter(t, "127.0.0.3", relay).say(t, "all the same")
 	listener.hears(t, "all the same")
-}
-
-func TestPlacesAreThoseOfTheServiceManager(t *testing.T) {
-	for _, test := range []struct {
-		name     string
-		settings []config.Setting
-		environ  string
-		want     places
-	}{
-		{"by hand, without directories", nil, "", places{}},
-		{"by hand", nil, "XDG_RUNTIME_DIR=/run/user/1000", places{control: "/run/user/1000/udprelay/control.sock", runtime: "/run/user/1000/udprelay"}},
-		{"as a service", nil, "STATE_DIRECTORY=/var/lib/udprelay RUNTIME_DIRECTORY=/run/udprelay XDG_RUNTIME_DIR=/run/user/0", places{state: "/var/lib/udprelay/peers", control: "/run/udprelay/control.sock"}},
-		{"with several directories", nil, "STATE_DIRECTORY=/var/lib/a:/var/lib/b RUNTIME_DIRECTORY=/run/a:/run/b", places{state: "/var/lib/a/peers", control: "/run/a/control.sock"}},
-		{"switched off", []config.Setting{keyed("state.file", "none"), keyed("admin.socket", "none")}, "STATE_DIRECTORY=/s RUNTIME_DIRECTORY=/r", places{}},
-		{"as configured", []config.Setting{keyed("state.file", "/a"), keyed("admin.socket", "/b")}, "STATE_DIRECTORY=/s RUNTIME_DIRECTORY=/r", places{state: "/a", control: "/b", controlAsked: true}},
-	} {
-		environ := map[string]string{}
-		for _, entry := range strings.Fields(test.environ) {
-			key, value, _ := strings.Cut(entry, "=")
-			environ[key] = value
-		}
-		got := placesOf(configured(t, test.settings...), func(key string) string { return environ[key] })
-		if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(places{})); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", test.name, diff)
-		}
-	}
 }
 
 func TestASecondRelayOfAUserGoesWithoutAControlSocket(t *testing.T) {

@@ -200,6 +200,21 @@ func awaitFile(t *testing.T, name, text string) {
 	t.Fatalf("%s: want %q, got\n%s", filepath.Base(name), text, content)
 }
 
+// listenUDP returns a socket that is closed when the test ends.
+func listenUDP(t *testing.T, network, address string) *net.UDPConn {
+	t.Helper()
+	addr, err := net.ResolveUDPAddr(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.ListenUDP(network, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
 // discard is a log for what a test does not look at.
 var discard = slog.New(slog.DiscardHandler)
 

@@ -27,20 +27,6 @@ func passed(t *testing.T, conn *net.UDPConn, name string) *os.File {
 	return os.NewFile(uintptr(copied), name)
 }
 
-func listenUDP(t *testing.T, network, address string) *net.UDPConn {
-	t.Helper()
-	addr, err := net.ResolveUDPAddr(network, address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := net.ListenUDP(network, addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	return conn
-}
-
 func TestTheSocketOfBeforeIsTakenBackWithWhatWaitsInIt(t *testing.T) {
 	kept := listenUDP(t, "udp4", "127.0.0.1:0")
 	address := kept.LocalAddr().(*net.UDPAddr)

@@ -77,6 +77,30 @@ func TestHangUpReloads(t *testing.T) {
 	}
 }
 
+// A reload finds a control socket that the configuration names, and does
+// without one where there is none.
+func TestReloadFindsTheControlSocket(t *testing.T) {
+	for name, socket := range map[string]string{"another": "/run/udprelay/other.sock", "none": "none"} {
+		t.Run(name, func(t *testing.T) {
+			c := installed(t)
+			configuration := "admin:\n  socket: " + socket + "\n"
+			c.write(configFile, configuration)
+			c.run("systemctl", "restart", service)
+			process := c.show(service, "MainPID")
+			c.write(configFile, configuration+refusesOne)
+			c.run("systemctl", "reload", service)
+			await(t, "the journal to say that it reloaded", func() bool { return c.said(process, "reloaded") == 1 })
+			c.want(service, "ActiveState=active", "MainPID="+process)
+
+			c.write(configFile, configuration+"x: 1\n")
+			if got := c.try("systemctl", "reload", service); got.code == 0 {
+				t.Error("want systemctl reload to fail")
+			}
+			c.want(service, "ActiveState=active", "MainPID="+process)
+		})
+	}
+}
+
 // mistakes returns what check says about the configuration.
 func (c *container) mistakes() (lines []string) {
 	c.Helper()

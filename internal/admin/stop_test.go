@@ -1,0 +1,156 @@
+package admin
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestAStopLetsWhatIsBeingDoneFinish(t *testing.T) {
+	c := &control{reloaded: Reloaded{Forgotten: 7}, entered: make(chan struct{}), leave: make(chan struct{})}
+	client, stop := serving(t, c)
+	answer := make(chan Reloaded)
+	go func() {
+		reloaded, err := client.Reload(context.Background())
+		if err != nil {
+			t.Errorf("reload: %v", err)
+		}
+		answer <- reloaded
+	}()
+	<-c.entered
+	stopped := make(chan struct{})
+	go func() { stop(); close(stopped) }()
+	// The listener is closed first, so that nothing new begins.
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		conn, err := net.Dial("unix", client.Socket)
+		if err != nil {
+			break
+		}
+		conn.Close()
+		if time.Now().After(deadline) {
+			t.Fatal("want no more connections")
+		}
+	}
+	close(c.leave)
+	if got := <-answer; got.Forgotten != 7 {
+		t.Errorf("want the answer, got %+v", got)
+	}
+	<-stopped
+}
+
+// dial connects to a control socket, says text, and closes in the end.
+func dial(t *testing.T, client Client, text string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("unix", client.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if _, err := io.WriteString(conn, text); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+const withoutItsBody = "POST /v1/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
+
+func TestWhoHasNotAskedHoldsUpNoStop(t *testing.T) {
+	for _, text := range []string{"", "P", "POST /v1/reload HTTP/1.1\r\nHost:", withoutItsBody} {
+		client, stop := serving(t, &control{})
+		conn := dial(t, client, text)
+		// They are accepted in order, so that conn is, when this one is answered.
+		if _, err := client.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		stopped := make(chan struct{})
+		go func() { stop(); close(stopped) }()
+		select {
+		case <-stopped:
+		case <-time.After(finishTimeout - time.Second): // it is well below what any limit allows
+			t.Errorf("after %q: want the stop not held up", text)
+			<-stopped
+		}
+		conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("after %q: want the connection closed", text)
+		}
+	}
+}
+
+func TestAnAnswerWaitsForNoRestOfARequest(t *testing.T) {
+	client, _ := serving(t, &control{reloaded: Reloaded{Forgotten: 7}})
+	conn := dial(t, client, withoutItsBody)
+	conn.SetReadDeadline(time.Now().Add(readTimeout / 2))
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if body, err := io.ReadAll(response.Body); err != nil || !strings.Contains(string(body), `"forgotten":7`) {
+		t.Errorf("want the answer, got %q, %v", body, err)
+	}
+}
+
+func TestAStopDoesNotWaitForEver(t *testing.T) {
+	c := &control{entered: make(chan struct{}), leave: make(chan struct{})}
+	listener, err := Listen(socketName(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := Client{listener.Addr().String()}
+	ctx, cancel := context.WithCancel(context.Background())
+	var log bytes.Buffer
+	served := make(chan error, 1)
+	go func() {
+		served <- serve(ctx, listener, c, slog.New(slog.NewTextHandler(&log, nil)), time.Millisecond)
+	}()
+	asked := make(chan error, 1)
+	go func() {
+		_, err := client.Reload(context.Background())
+		asked <- err
+	}()
+	<-c.entered
+	cancel()
+	select {
+	case err := <-served:
+		if err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("want an end although a request is being done")
+	}
+	if err := <-asked; err == nil || !strings.HasSuffix(err.Error(), ": it ended before it answered") {
+		t.Errorf("want an error that says so, got %v", err)
+	}
+	if !strings.Contains(log.String(), "closed before a request is done") {
+		t.Errorf("want that in the log, got %q", &log)
+	}
+	close(c.leave)
+}
+
+func TestNoRequestBeginsAfterTheEnd(t *testing.T) {
+	r := &requests{finished: make(chan struct{})}
+	if !r.begin() {
+		t.Error("want a request to begin")
+	}
+	r.end()
+	if r.begin() {
+		t.Error("want none to begin after the end")
+	}
+	select {
+	case <-r.finished:
+		t.Error("want the one that has begun waited for")
+	default:
+	}
+	r.done()
+	<-r.finished
+}
