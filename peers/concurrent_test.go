@@ -104,6 +104,29 @@ func TestTableHoldsTogetherUnderConcurrentUse(t *testing.T) {
 			t.Errorf("Forget(%v), a static peer: want false, got true", p.Addr())
 		}
 	}
+	ban := func() {
+		prefix := netip.PrefixFrom(nth(2*rand.IntN(senders/4)).Addr(), 24+rand.IntN(9)) // of no static peer
+		removed, err := table.Ban(prefix, now().Add(time.Duration(1+rand.IntN(500))*time.Millisecond), "", now())
+		if err != nil {
+			t.Errorf("Ban(%v): %v", prefix, err)
+		}
+		for _, p := range removed {
+			// It may be of another ban, which was over for a datagram that came
+			// a moment later.
+			if slices.Contains(static, p.Addr()) || table.Lookup(p.Addr()) == p {
+				t.Errorf("Ban(%v): want learned peers to leave the table, got %v", prefix, p.Addr())
+			}
+		}
+		if rand.IntN(2) == 0 {
+			table.Unban(prefix)
+		}
+		if a := table.Explain(nth(rand.IntN(senders)), now()); len(a.Steps) < 3 {
+			t.Errorf("want an explanation in steps, got %+v", a)
+		}
+		if rules := table.Rules(); len(rules) != 5 {
+			t.Errorf("Rules: want 5, got %+v", rules)
+		}
+	}
 	look := func() {
 		for _, list := range [][]*peers.Peer{table.Receivers(), table.Peers()} {
 			stayed := 0
@@ -130,7 +153,7 @@ func TestTableHoldsTogetherUnderConcurrentUse(t *testing.T) {
 			t.Errorf("Counts: want 0 to %d learned and at least %d static, got %d and %d", max, len(static), learned, still)
 		}
 	}
-	beside(t, hear, expire, reload, forget, look, look)
+	beside(t, hear, expire, reload, forget, ban, look, look)
 	wantConsistent(t, table)
 }
 

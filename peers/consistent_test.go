@@ -35,7 +35,7 @@ func (t *Table) Disagreement() error {
 	if !slices.Equal(all, t.all.items) || !slices.Equal(t.Receivers(), t.receivers.items) {
 		return fmt.Errorf("what is published is not what the table keeps")
 	}
-	learned, perAddress := 0, map[addressKey]int{}
+	learned, perAddress, perRule := 0, map[addressKey]int{}, make([]int, len(t.rules))
 	var receivers []*Peer
 	var last uint64
 	for _, p := range all {
@@ -49,6 +49,12 @@ func (t *Table) Disagreement() error {
 		if !p.Static() {
 			learned++
 			perAddress[keyOf(p.addr.Addr())]++
+			perRule[p.Rule()]++
+			if p.Banned() || p.Rule() != t.ruleFor(p.addr.Addr()).index {
+				return fmt.Errorf("%v is learned by rule %d, banned %v", p.addr, p.Rule(), p.Banned())
+			}
+		} else if p.Rule() != NoRule {
+			return fmt.Errorf("%v is static and has rule %d", p.addr, p.Rule())
 		}
 		if p.MayReceive() {
 			receivers = append(receivers, p)
@@ -61,10 +67,40 @@ func (t *Table) Disagreement() error {
 		return fmt.Errorf("%d peers are learned, %d are counted", learned, t.learned)
 	case !maps.Equal(perAddress, t.perAddress):
 		return fmt.Errorf("peers per address are %v, counted are %v", perAddress, t.perAddress)
+	case !slices.EqualFunc(perRule, t.rules, func(n int, r *RuleTally) bool { return n == r.peers }):
+		return fmt.Errorf("peers per rule are %v, the tallies have %+v", perRule, t.rules)
 	case t.index.live != len(all):
 		return fmt.Errorf("the index has %d peers, the list %d", t.index.live, len(all))
 	}
+	if err := t.bans.disagreement(); err != nil {
+		return err
+	}
 	return t.index.disagreement()
+}
+
+// disagreement returns where the counts of prefix lengths are wrong, or nil.
+func (b *bans) disagreement() error {
+	var counts [2]map[int]int
+	for i := range counts {
+		counts[i] = map[int]int{}
+	}
+	for from, ban := range b.byPrefix {
+		if from != ban.From || from != from.Masked() || from.Addr().Is4In6() {
+			return fmt.Errorf("the ban of %v is kept under %v", ban.From, from)
+		}
+		counts[family(from.Addr())][from.Bits()]++
+	}
+	for i, lengths := range b.lengths {
+		if len(lengths) != len(counts[i]) {
+			return fmt.Errorf("lengths are %v, counted are %v", counts[i], lengths)
+		}
+		for _, l := range lengths {
+			if counts[i][l.bits] != l.count {
+				return fmt.Errorf("lengths are %v, counted are %v", counts[i], lengths)
+			}
+		}
+	}
+	return nil
 }
 
 // disagreement returns where the counts of the index are wrong, or nil.

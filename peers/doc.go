@@ -1,6 +1,6 @@
-// Package peers keeps the table of peers: who is known, since when, and what
-// each may do. It has no sockets and no clock: addresses and times are
-// arguments. What is done with a peer is the business of package relay.
+// Package peers keeps the table of peers: who is known, since when, what each
+// may do, and who is banned. It has no sockets and no clock: addresses and times
+// are arguments. What is done with a peer is the business of package relay.
 //
 // One goroutine, that of the datapath, calls [Table.Heard]; any goroutine may
 // call everything else. Neither the look-up of a known peer nor the list of

@@ -71,6 +71,9 @@ type model struct {
 	peers              map[netip.AddrPort]*modelPeer
 	joins              int
 
+	bans    map[string]modelBan // by word
+	applied time.Time           // when bans were last applied to static peers
+
 	rate      *modelBucket // nil: no limit
 	siteRate  int          // 0: no limit
 	siteRates map[string]*modelBucket
@@ -122,6 +125,7 @@ type modelPeer struct {
 	order   int // in which it joined
 	may     peers.May
 	static  bool
+	banned  bool
 	proof   peers.Join
 	joined  time.Time
 	heard   time.Time // zero: never
@@ -155,7 +159,7 @@ func (m *model) hear(addr netip.AddrPort, proof peers.Join, now time.Time) peers
 	if placeOf(addr).site == "" {
 		return peers.NeverAPeer
 	}
-	may, verdict := m.judge(placeOf(addr), proof)
+	may, verdict := m.judge(placeOf(addr), proof, now)
 	if verdict != peers.Joined {
 		return verdict
 	}
@@ -175,9 +179,12 @@ func (m *model) forget(addr netip.AddrPort, p *peers.Peer) bool {
 	return true
 }
 
-func (m *model) judge(pl place, proof peers.Join) (peers.May, peers.Verdict) {
+func (m *model) judge(pl place, proof peers.Join, now time.Time) (peers.May, peers.Verdict) {
 	if slices.Contains(answering, pl.addr) {
 		return peers.MayNothing, peers.NeverAPeer
+	}
+	if m.isBanned(pl, now) {
+		return peers.MayNothing, peers.Banned
 	}
 	decides := slices.IndexFunc(m.access, func(r peers.Rule) bool { return pl.covered(r.From) })
 	if decides < 0 || m.access[decides].May == peers.MayNothing {
@@ -215,6 +222,7 @@ func (p *modelPeer) over(expiry time.Duration, now time.Time) bool {
 }
 
 func (m *model) expire(now time.Time) (expired []netip.AddrPort) {
+	m.expireBans(now)
 	for _, p := range m.inOrder() {
 		if !p.static && p.over(m.expiry, now) {
 			delete(m.peers, p.addr)
@@ -225,15 +233,17 @@ func (m *model) expire(now time.Time) (expired []netip.AddrPort) {
 }
 
 func (m *model) setStatic(addrs []netip.AddrPort, now time.Time) (added, removed []netip.AddrPort) {
+	m.appliedAt(now)
 	for _, addr := range addrs {
 		p := m.peers[addr]
 		switch {
 		case p != nil && p.static || placeOf(addr).site == "":
 			continue
 		case p != nil:
-			p.static, p.may = true, peers.MayBoth
+			p.static, p.may, p.banned = true, peers.MayBoth, m.isBanned(p.place, now)
 		default:
 			m.add(addr, peers.MayBoth, peers.JoinOpen, true, now, time.Time{})
+			m.peers[addr].banned = m.isBanned(placeOf(addr), now)
 		}
 		added = append(added, addr)
 	}
@@ -241,8 +251,8 @@ func (m *model) setStatic(addrs []netip.AddrPort, now time.Time) (added, removed
 		if !p.static || slices.Contains(addrs, p.addr) {
 			continue
 		}
-		if may, verdict := m.judge(p.place, p.proof); verdict == peers.Joined && !p.over(m.expiry, now) {
-			p.static, p.may = false, may
+		if may, verdict := m.judge(p.place, p.proof, now); verdict == peers.Joined && !p.over(m.expiry, now) {
+			p.static, p.banned, p.may = false, false, may
 			continue
 		}
 		delete(m.peers, p.addr)

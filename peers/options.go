@@ -17,6 +17,7 @@ func (t *Table) use(options Options) {
 		t.addressJoins.perSecond = perSecond // who has joined too fast stays known
 	}
 	t.options = options
+	t.rules = newRules(options.Access)
 	t.expiry.Store(int64(options.Expiry))
 }
 
@@ -27,7 +28,8 @@ func (t *Table) use(options Options) {
 // table at once and are returned; what the others may do is what their rule
 // says now. Limits that are lower than before remove nobody: new peers are
 // refused until there is room. Nor does a shorter expiry, before the next
-// [Table.Expire]. Static peers stay as they are.
+// [Table.Expire]. Static peers and bans stay as they are. What [Table.Rules]
+// counts begins anew.
 func (t *Table) SetOptions(options Options) (removed []*Peer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -36,13 +38,15 @@ func (t *Table) SetOptions(options Options) (removed []*Peer) {
 		if p.Static() {
 			return false
 		}
-		rule := t.ruleFor(p.addr.Addr())
-		if rule == nil || rule.May == MayNothing || rule.Join > p.Proof() {
+		r := t.ruleFor(p.addr.Addr())
+		if r.rule.May == MayNothing || r.rule.Join > p.Proof() {
+			p.setRights(p.May(), p.Proof(), false, NoRule) // of the new rules none counts it
 			return true
 		}
-		p.setRights(rule.May, p.Proof())
+		p.setRights(r.rule.May, p.Proof(), false, r.index)
 		return false
 	})
+	t.countByRule()
 	t.listReceivers()
 	return removed
 }
@@ -55,7 +59,7 @@ func (t *Table) ForgetSecret() {
 	defer t.mu.Unlock()
 	for _, p := range t.all.items {
 		if p.Proof() == JoinSecret {
-			p.setRights(p.May(), JoinCookie)
+			p.setProof(JoinCookie)
 		}
 	}
 }

@@ -16,7 +16,7 @@ type Peer struct {
 	joined int64 // nanoseconds since the table's epoch
 
 	// Changed by the table under its lock, read by anyone.
-	rights atomic.Uint32 // in the lowest byte what the peer may do, in the next its proof; so a peer fills two cache lines
+	rights atomic.Uint32 // see rights; in one word, so that a peer fills two cache lines
 	static atomic.Bool
 
 	// Changed by the goroutine that calls Table.Heard, read by anyone.
@@ -38,13 +38,15 @@ type Path struct {
 	HoldUntil atomic.Int64
 
 	Failures Failures
+
+	Counts *Counts // never nil, and always the same
 }
 
 // Failures are what the network has answered to datagrams for a peer. They
 // belong to the goroutine that receives.
 type Failures struct {
-	Unreachable int   // quarantines in a row
-	Refused     int   // answers in a row that nothing listens there
+	Unreachable int32 // quarantines in a row
+	Refused     int32 // answers in a row that nothing listens there
 	Since       int64 // the time of the first of Refused, or of the last quarantine's end
 }
 
@@ -70,8 +72,31 @@ func (p *Peer) Addr() netip.AddrPort { return p.addr }
 // that the lists of a [Table] are in ascending order.
 func (p *Peer) Number() uint64 { return p.number }
 
-// May returns what the peer may do.
-func (p *Peer) May() May { return May(p.rights.Load()) }
+// Rights are packed into a word.
+const (
+	rightsMay    = 1<<8 - 1 // what the peer may do, unless it is banned
+	rightsProof  = 8        // where its proof begins: 4 bits
+	rightsBanned = 1 << 12  // it is static and banned
+	rightsRule   = 13       // where the index of the rule that let it in begins, plus 1; 0: none, or one beyond the highest
+	highestRule  = 1<<(32-rightsRule) - 2
+)
+
+// May returns what the peer may do: while it is banned, nothing.
+func (p *Peer) May() May {
+	rights := p.rights.Load()
+	if rights&rightsBanned != 0 {
+		return MayNothing
+	}
+	return May(rights & rightsMay)
+}
+
+// Banned reports whether the peer is banned. That only static peers can be, for
+// learned ones leave.
+func (p *Peer) Banned() bool { return p.rights.Load()&rightsBanned != 0 }
+
+// Rule returns the index of the access rule that has let a learned peer in, as
+// the options that hold have it; [NoRule] for a static one.
+func (p *Peer) Rule() int { return int(p.rights.Load()>>rightsRule) - 1 }
 
 // MaySend reports whether datagrams of the peer are relayed.
 func (p *Peer) MaySend() bool { return p.May()&MaySend != 0 }
@@ -81,10 +106,33 @@ func (p *Peer) MayReceive() bool { return p.May()&MayReceive != 0 }
 
 // Proof returns what the peer has proved: as what it joined, and JoinCookie
 // instead of JoinSecret once the secret was changed, see [Table.ForgetSecret].
-func (p *Peer) Proof() Join { return Join(p.rights.Load() >> 8) }
+func (p *Peer) Proof() Join { return Join(p.rights.Load() >> rightsProof & 0xf) }
 
 // setRights is for the table, which holds its lock.
-func (p *Peer) setRights(may May, proof Join) { p.rights.Store(uint32(may) | uint32(proof)<<8) }
+func (p *Peer) setRights(may May, proof Join, banned bool, rule int) {
+	rights := uint32(may) | uint32(min(proof, 0xf))<<rightsProof
+	if banned {
+		rights |= rightsBanned
+	}
+	if rule >= 0 && rule <= highestRule {
+		rights |= uint32(rule+1) << rightsRule
+	}
+	p.rights.Store(rights)
+}
+
+// setBanned is for the table, which holds its lock.
+func (p *Peer) setBanned(banned bool) {
+	if rights := p.rights.Load(); banned {
+		p.rights.Store(rights | rightsBanned)
+	} else {
+		p.rights.Store(rights &^ rightsBanned)
+	}
+}
+
+// setProof is for the table, which holds its lock.
+func (p *Peer) setProof(proof Join) {
+	p.rights.Store(p.rights.Load()&^(0xf<<rightsProof) | uint32(proof)<<rightsProof)
+}
 
 // Static reports whether the peer comes from the configuration and so never
 // expires.

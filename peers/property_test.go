@@ -22,6 +22,7 @@ type machine struct {
 	snapshots []snapshot
 	met       []*peers.Peer // each peer that Heard or Admit returned, also those that are gone
 	verdicts  map[peers.Verdict]int
+	explained peers.Admission // what Explain said of the next sender
 
 	joined, left uint64 // as Turnover said last
 }
@@ -43,6 +44,10 @@ func TestTableDoesWhatTheModelDoes(t *testing.T) {
 				"forgetSecret": m.forgetSecret,
 				"restore":      m.restore,
 				"forget":       m.forget,
+				"kick":         m.kick,
+				"ban":          m.ban,
+				"unban":        m.unban,
+				"restoreBans":  m.restoreBans,
 				"pass":         m.pass,
 			})
 		})
@@ -58,6 +63,8 @@ func TestTableDoesWhatTheModelDoes(t *testing.T) {
 func newMachine(t *rapid.T, verdicts map[peers.Verdict]int) *machine {
 	m := &machine{now: start, verdicts: verdicts, model: &model{
 		peers:     map[netip.AddrPort]*modelPeer{},
+		bans:      map[string]modelBan{},
+		applied:   start,
 		siteRates: map[string]*modelBucket{},
 	}}
 	options := m.drawOptions(t)
@@ -86,6 +93,7 @@ var sites = func() (list []netip.Addr) {
 func (m *machine) hear(t *rapid.T) {
 	for _, addr := range rapid.SliceOfN(drawPlace, 1, 6).Draw(t, "from") {
 		m.asked = nil
+		m.checkExplained(t, addr)
 		what, do := "Heard", m.table.Heard
 		proof := drawProof.Draw(t, "proof")
 		if proof != peers.JoinOpen {
@@ -96,6 +104,9 @@ func (m *machine) hear(t *rapid.T) {
 		want := m.model.hear(addr, proof, m.now)
 		if got != want {
 			t.Fatalf("%s(%v): want %q, got %q", what, addr, want, got)
+		}
+		if proof == peers.JoinOpen && addr.Port() != 0 && (got != m.explained.Verdict || got == peers.Joined && p.May() != m.explained.May) {
+			t.Fatalf("Heard(%v): want %q as Explain said, got %q: %+v", addr, m.explained.Verdict, got, m.explained.Steps)
 		}
 		if p != m.table.Lookup(addr) {
 			t.Fatalf("%s(%v): want the peer that Lookup finds, %p, got %p", what, addr, m.table.Lookup(addr), p)
@@ -172,7 +183,7 @@ func (m *machine) check(t *rapid.T) {
 			t.Fatalf("want %s,\n got %s", want, got)
 		}
 		all = append(all, want.addr)
-		if want.may == peers.MayReceive || want.may == peers.MayBoth {
+		if may := want.mayNow(); may == peers.MayReceive || may == peers.MayBoth {
 			receivers = append(receivers, want.addr)
 		}
 		if want.static {
@@ -194,6 +205,7 @@ func (m *machine) check(t *rapid.T) {
 	} else {
 		m.joined, m.left = joined, left
 	}
+	m.checkBans(t)
 	for _, s := range m.snapshots {
 		if !slices.Equal(s.given, s.held) {
 			t.Fatalf("want a slice that was given away to stay %v, got %v", addrsOf(s.held), s.given)
@@ -206,15 +218,16 @@ func (m *machine) check(t *rapid.T) {
 }
 
 func (p *modelPeer) String() string {
-	return fmt.Sprintf("%v may %v (send %v, receive %v), static %v, proof %v, joined %v, heard %v %v", p.addr, p.may,
-		p.may == peers.MaySend || p.may == peers.MayBoth, p.may == peers.MayReceive || p.may == peers.MayBoth,
-		p.static, p.proof, p.joined.Sub(start), p.heard.Sub(start), !p.heard.IsZero())
+	may := p.mayNow()
+	return fmt.Sprintf("%v may %v (send %v, receive %v), static %v, banned %v, proof %v, joined %v, heard %v %v", p.addr, may,
+		may == peers.MaySend || may == peers.MayBoth, may == peers.MayReceive || may == peers.MayBoth,
+		p.static, p.banned, p.proof, p.joined.Sub(start), p.heard.Sub(start), !p.heard.IsZero())
 }
 
 func describe(table *peers.Table, p *peers.Peer) string {
 	heard, ever := table.LastHeard(p)
-	return fmt.Sprintf("%v may %v (send %v, receive %v), static %v, proof %v, joined %v, heard %v %v", p.Addr(), p.May(),
-		p.MaySend(), p.MayReceive(), p.Static(), p.Proof(), table.Joined(p).Sub(start), heard.Sub(start), ever)
+	return fmt.Sprintf("%v may %v (send %v, receive %v), static %v, banned %v, proof %v, joined %v, heard %v %v", p.Addr(), p.May(),
+		p.MaySend(), p.MayReceive(), p.Static(), p.Banned(), p.Proof(), table.Joined(p).Sub(start), heard.Sub(start), ever)
 }
 
 func wantAddrs(t *rapid.T, what string, want []netip.AddrPort, got []*peers.Peer) {

@@ -145,7 +145,7 @@ func (m *model) restore(list []peers.Remembered, now time.Time) (restored []neti
 		if placeOf(r.Addr).site == "" {
 			continue
 		}
-		if may, verdict := m.judge(placeOf(r.Addr), r.Proof); verdict == peers.Joined {
+		if may, verdict := m.judge(placeOf(r.Addr), r.Proof, now); verdict == peers.Joined {
 			m.add(r.Addr, may, r.Proof, false, joined, heard)
 			restored = append(restored, r.Addr)
 		}

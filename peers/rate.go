@@ -38,6 +38,14 @@ func (b *Bucket) Take(perSecond, n int, at int64) bool {
 	}
 }
 
+// Left returns how many more may pass at the time at, one by one, and takes
+// nothing.
+func (b *Bucket) Left(perSecond int, at int64) int {
+	cost := int64(math.Ceil(float64(second) / float64(perSecond)))
+	room := second - max(b.owed.Load()-at, 0)
+	return int(max(room+cost-1, 0) / cost)
+}
+
 // addressBuckets is how many buckets an AddressRate has.
 const addressBuckets = 4096
 
@@ -61,4 +69,11 @@ func NewAddressRate(perSecond int) *AddressRate {
 func (r *AddressRate) Take(addr netip.Addr, at int64) bool {
 	key := keyOf(addr)
 	return r.buckets[maphash.Bytes(r.seed, key[:])%addressBuckets].Take(r.perSecond, 1, at)
+}
+
+// Left returns how often it may still happen for addr at the time at, and takes
+// nothing.
+func (r *AddressRate) Left(addr netip.Addr, at int64) int {
+	key := keyOf(addr)
+	return r.buckets[maphash.Bytes(r.seed, key[:])%addressBuckets].Left(r.perSecond, at)
 }

@@ -14,8 +14,8 @@ type Remembered struct {
 
 // Restore makes peers of another table learned peers of this one, with what is
 // left of their expiry at the time now, and returns them. As a datagram of
-// theirs would, it refuses those that can never be a peer, that no rule lets in
-// with the proof they gave, or that the limits leave no room for; join rates do
+// theirs would, it refuses those that can never be a peer, that are banned, that
+// no rule lets in with the proof they gave, or that the limits leave no room for; join rates do
 // not count. Those whose time is over are passed over. A peer that is in the
 // table stays as it is; if it was heard later than the table knows, that is
 // noted.
@@ -41,8 +41,8 @@ func (t *Table) Restore(list []Remembered, now time.Time) (restored []*Peer) {
 			continue
 		}
 		proof := min(r.Proof, JoinSecret)
-		if may, verdict := t.judge(r.Addr, proof); !verdict.Refused() {
-			restored = append(restored, t.insert(&Peer{addr: r.Addr, joined: joined}, may, proof, false, heard))
+		if rule, verdict := t.judge(r.Addr, proof, at); !verdict.Refused() {
+			restored = append(restored, t.insert(&Peer{addr: r.Addr, joined: joined}, rule.rule.May, proof, rule, heard))
 		}
 	}
 	return restored

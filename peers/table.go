@@ -22,7 +22,7 @@ type Options struct {
 	// Own reports whether an address is one of the relay itself, which never
 	// becomes a peer. It is asked about addresses that are not in the table,
 	// and by Expire about learned peers, for a host may get an address that a
-	// peer had. Nil: no address is.
+	// peer had; Explain asks it about any. Nil: no address is.
 	Own func(netip.AddrPort) bool
 }
 
@@ -35,6 +35,7 @@ const (
 	NeedsCookie                  // it may join with a cookie, see [Table.Admit]
 	NeedsSecret                  // it may join with a cookie and the secret
 	RefusedByRule                // no access rule lets it in
+	Banned                       // it is banned, see [Table.Ban]
 	TableFull                    // Options.Max is reached
 	AddressFull                  // Options.MaxPerAddress is reached
 	JoinsTooFast                 // Options.JoinsPerSecond or JoinsPerSecondPerAddress is reached
@@ -46,7 +47,7 @@ func (v Verdict) Refused() bool { return v > Joined }
 
 // String returns the verdict in a few words.
 func (v Verdict) String() string {
-	return [...]string{"known", "joined", "needs a cookie", "needs a cookie and the secret", "refused by rule", "table full",
+	return [...]string{"known", "joined", "needs a cookie", "needs a cookie and the secret", "refused by rule", "banned", "table full",
 		"too many peers at its address", "joins too fast", "never a peer"}[v]
 }
 
@@ -60,11 +61,15 @@ type Table struct {
 	// Changed under mu, read by anyone.
 	expiry       atomic.Int64 // in nanoseconds
 	joined, left atomic.Uint64
+	nextBanEnd   atomic.Int64 // when the next ban ends; forEver: none does
 
 	// Guarded by mu; what is published is never changed again but by appending
 	// beyond its end.
 	mu           sync.Mutex
 	options      Options
+	rules        []*RuleTally // of options.Access; the last for the lack of a rule
+	bans         bans
+	bannedAt     int64        // the time at which bans held last
 	addressJoins *AddressRate // nil: no limit
 	all          list
 	receivers    list
@@ -82,6 +87,7 @@ func New(options Options, now time.Time) *Table {
 		t.own = func(netip.AddrPort) bool { return false }
 	}
 	t.use(options)
+	t.nextBanEnd.Store(forEver)
 	t.all.publish(nil)
 	t.receivers.publish(nil)
 	return t
@@ -92,20 +98,25 @@ func New(options Options, now time.Time) *Table {
 // join. The peer is nil if the sender was refused. A known peer costs no lock
 // and no allocation.
 func (t *Table) Heard(addr netip.AddrPort, now time.Time) (*Peer, Verdict) {
-	return t.hear(addr, now, JoinOpen)
+	p, verdict, _ := t.Hear(addr, now, JoinOpen)
+	return p, verdict
 }
 
 // Admit is Heard for a sender that has given a proof. It is refused like any
 // other if its rule asks for more.
 func (t *Table) Admit(addr netip.AddrPort, now time.Time, proof Join) (*Peer, Verdict) {
-	return t.hear(addr, now, proof)
+	p, verdict, _ := t.Hear(addr, now, proof)
+	return p, verdict
 }
 
-func (t *Table) hear(addr netip.AddrPort, now time.Time, proof Join) (*Peer, Verdict) {
+// Hear is Heard, or with a proof Admit, and says also which access rule has
+// decided about a sender that was no peer: nil if none was asked. The caller
+// counts there what was [RefusedByRule].
+func (t *Table) Hear(addr netip.AddrPort, now time.Time, proof Join) (*Peer, Verdict, *RuleTally) {
 	at := int64(now.Sub(t.epoch))
 	if p := t.index.find(addr); p != nil {
 		p.refresh(at)
-		return p, Known
+		return p, Known, nil
 	}
 	return t.admit(addr, at, proof)
 }
@@ -129,8 +140,10 @@ func (t *Table) Counts() (learned, static int) {
 }
 
 // Expire forgets the learned peers whose time is over, or whose address is now
-// one of the relay itself, and returns them.
+// one of the relay itself, and returns them. It also ends the bans whose time is
+// over; see [Table.ExpireBans].
 func (t *Table) Expire(now time.Time) []*Peer {
+	t.ExpireBans(now)
 	deadline := t.deadline(now)
 	over := func(p *Peer) bool {
 		return !p.Static() && (p.heard.Load() <= deadline || t.own(p.addr))
@@ -159,12 +172,14 @@ func (t *Table) Turnover() (joined, left uint64) {
 // those that are new and those that are gone. A peer that is static no more
 // goes on as a learned one if it was heard within the expiry, a rule lets it in
 // with the proof that it gave before it was static, if any, and the limits
-// leave room. Addresses that can never be a peer are passed over.
+// leave room. Addresses that can never be a peer are passed over; those that are
+// banned are not, but may do nothing while they are.
 func (t *Table) SetStatic(addrs []netip.AddrPort, now time.Time) (added, removed []*Peer) {
 	at, deadline := int64(now.Sub(t.epoch)), t.deadline(now)
 	want := make(map[netip.AddrPort]bool, len(addrs))
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.bannedAt = max(t.bannedAt, at)
 	for _, addr := range addrs {
 		if want[addr] {
 			continue
@@ -176,10 +191,10 @@ func (t *Table) SetStatic(addrs []netip.AddrPort, now time.Time) (added, removed
 		want[addr] = true
 		switch {
 		case p == nil:
-			p = t.insert(&Peer{addr: addr, joined: at}, MayBoth, JoinOpen, true, never)
+			p = t.insert(&Peer{addr: addr, joined: at}, MayBoth, JoinOpen, nil, never)
 			added = append(added, p)
 		case !p.Static():
-			t.setStatic(p, true, MayBoth)
+			t.setStatic(p, nil, at)
 			added = append(added, p)
 		}
 	}
@@ -187,11 +202,11 @@ func (t *Table) SetStatic(addrs []netip.AddrPort, now time.Time) (added, removed
 		if !p.Static() || want[p.addr] {
 			return false
 		}
-		may, verdict := t.judge(p.addr, p.Proof())
+		rule, verdict := t.judge(p.addr, p.Proof(), at)
 		if p.heard.Load() <= deadline || verdict.Refused() {
 			return true
 		}
-		t.setStatic(p, false, may)
+		t.setStatic(p, rule, at)
 		return false
 	})
 	t.listReceivers()
@@ -206,60 +221,60 @@ func (t *Table) Forget(p *Peer) bool {
 	return len(t.remove(func(other *Peer) bool { return other == p && !p.Static() })) > 0
 }
 
+// Kick is Forget for the learned peer at addr, if there is one. It may join
+// again with its next datagram.
+func (t *Table) Kick(addr netip.AddrPort) bool {
+	p := t.Lookup(addr)
+	return p != nil && t.Forget(p)
+}
+
 // admit decides about a sender that the look-up did not find.
-func (t *Table) admit(addr netip.AddrPort, at int64, proof Join) (*Peer, Verdict) {
+func (t *Table) admit(addr netip.AddrPort, at int64, proof Join) (*Peer, Verdict, *RuleTally) {
 	if t.neverAPeer(addr) {
-		return nil, NeverAPeer
+		return nil, NeverAPeer, nil
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if p := t.index.find(addr); p != nil {
 		p.refresh(at)
-		return p, Known
+		return p, Known, nil
 	}
-	may, verdict := t.judge(addr, proof)
+	rule, verdict := t.judge(addr, proof, at)
 	if verdict.Refused() {
-		return nil, verdict
+		return nil, verdict, rule
 	}
 	// The address is asked first: one that joins too fast takes nothing from
 	// the others.
 	if t.addressJoins != nil && !t.addressJoins.Take(addr.Addr(), at) ||
 		t.options.JoinsPerSecond > 0 && !t.joins.Take(t.options.JoinsPerSecond, 1, at) {
-		return nil, JoinsTooFast
+		return nil, JoinsTooFast, rule
 	}
-	return t.insert(&Peer{addr: addr, joined: at}, may, proof, false, at), Joined
+	return t.insert(&Peer{addr: addr, joined: at}, rule.rule.May, proof, rule, at), Joined, rule
 }
 
-// judge says whether addr may become a learned peer with a proof, and what it
-// then may do.
-func (t *Table) judge(addr netip.AddrPort, proof Join) (May, Verdict) {
-	rule := t.ruleFor(addr.Addr())
+// judge says whether addr may become a learned peer with a proof at the time
+// at, and by which rule; nil: none is asked.
+func (t *Table) judge(addr netip.AddrPort, proof Join, at int64) (*RuleTally, Verdict) {
+	if answersAnything(addr.Port()) {
+		return nil, NeverAPeer
+	}
+	if t.bans.covering(addr.Addr(), at) != nil {
+		return nil, Banned
+	}
+	r := t.ruleFor(addr.Addr())
 	switch {
-	case answersAnything(addr.Port()):
-		return MayNothing, NeverAPeer
-	case rule == nil || rule.May == MayNothing:
-		return MayNothing, RefusedByRule
+	case r.rule.May == MayNothing:
+		return r, RefusedByRule
 	case t.options.Max > 0 && t.learned >= t.options.Max:
-		return rule.May, TableFull
+		return r, TableFull
 	case t.options.MaxPerAddress > 0 && t.perAddress[keyOf(addr.Addr())] >= t.options.MaxPerAddress:
-		return rule.May, AddressFull
-	case rule.Join > proof && rule.Join == JoinCookie:
-		return rule.May, NeedsCookie
-	case rule.Join > proof:
-		return rule.May, NeedsSecret
+		return r, AddressFull
+	case r.rule.Join > proof && r.rule.Join == JoinCookie:
+		return r, NeedsCookie
+	case r.rule.Join > proof:
+		return r, NeedsSecret
 	}
-	return rule.May, Joined
-}
-
-// ruleFor returns the first rule that covers addr, or nil.
-func (t *Table) ruleFor(addr netip.Addr) *Rule {
-	addr = addr.WithZone("") // a prefix contains no address with a zone
-	for i := range t.options.Access {
-		if rule := &t.options.Access[i]; rule.covers(addr) {
-			return rule
-		}
-	}
-	return nil
+	return r, Joined
 }
 
 // answersAnything reports whether a well-known service at port answers
@@ -269,22 +284,42 @@ func answersAnything(port uint16) bool {
 	return port == 7 || port == 13 || port == 17 || port == 19
 }
 
-func (t *Table) neverAPeer(addr netip.AddrPort) bool {
+func (t *Table) neverAPeer(addr netip.AddrPort) bool { return t.whyNeverAPeer(addr) != "" }
+
+// whyNeverAPeer says why addr can not be a peer, or nothing if it can.
+func (t *Table) whyNeverAPeer(addr netip.AddrPort) string {
 	ip := addr.Addr().WithZone("") // IsUnspecified is false with a zone
-	return !addr.IsValid() || addr.Port() == 0 || ip.IsUnspecified() || ip.IsMulticast() ||
-		ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}) ||
-		t.own(addr)
+	switch {
+	case !addr.IsValid():
+		return "it is no address"
+	case addr.Port() == 0:
+		return "port 0 is nobody's"
+	case ip.IsUnspecified():
+		return "the address is unspecified"
+	case ip.IsMulticast():
+		return "the address is a multicast group"
+	case ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return "the address is broadcast"
+	case t.own(addr):
+		return "it leads to the relay itself, or to everyone on one of its networks"
+	}
+	return ""
 }
 
-// insert completes p and puts it into the table.
-func (t *Table) insert(p *Peer, may May, proof Join, static bool, heard int64) *Peer {
+// insert completes p and puts it into the table. Rule has let it in; nil: it is
+// static.
+func (t *Table) insert(p *Peer, may May, proof Join, rule *RuleTally, heard int64) *Peer {
 	t.lastNumber++
 	p.number = t.lastNumber
-	p.setRights(may, proof)
-	p.static.Store(static)
+	p.Path.Counts = new(Counts)
+	p.static.Store(rule == nil)
 	p.heard.Store(heard)
-	if !static {
+	if rule != nil {
+		p.setRights(may, proof, false, rule.index)
 		t.countLearned(p, +1)
+	} else {
+		banned := t.bans.covering(p.addr.Addr(), p.joined) != nil
+		p.setRights(may, proof, banned, NoRule)
 	}
 	t.index.add(p)
 	t.all.append(p)
@@ -325,18 +360,36 @@ func (t *Table) listReceivers() {
 	t.receivers.replace(slices.DeleteFunc(slices.Clone(t.all.items), func(p *Peer) bool { return !p.MayReceive() }))
 }
 
-func (t *Table) setStatic(p *Peer, static bool, may May) {
-	p.static.Store(static)
-	p.setRights(may, p.Proof())
-	if static {
-		t.countLearned(p, -1)
-	} else {
+// setStatic makes p a learned peer by a rule, or with nil a static one.
+func (t *Table) setStatic(p *Peer, rule *RuleTally, at int64) {
+	if rule != nil {
+		p.static.Store(false)
+		p.setRights(rule.rule.May, p.Proof(), false, rule.index)
 		t.countLearned(p, +1)
+		return
+	}
+	t.countLearned(p, -1)
+	p.static.Store(true)
+	p.setRights(MayBoth, p.Proof(), t.bans.covering(p.addr.Addr(), at) != nil, NoRule)
+}
+
+// countByRule counts the learned peers of each rule anew.
+func (t *Table) countByRule() {
+	for _, r := range t.rules {
+		r.peers = 0
+	}
+	for _, p := range t.all.items {
+		if rule := p.Rule(); rule != NoRule {
+			t.rules[rule].peers++
+		}
 	}
 }
 
 func (t *Table) countLearned(p *Peer, change int) {
 	t.learned += change
+	if rule := p.Rule(); rule != NoRule {
+		t.rules[rule].peers += change
+	}
 	if change > 0 {
 		t.joined.Add(1)
 	} else {

@@ -16,6 +16,8 @@ import (
 //     out stay good; what was proved with the old secret counts as a cookie.
 //   - ReceiveBuffer and SendBuffer are set if they differ from before. 0 leaves
 //     a buffer as it is.
+//
+// Bans stay. What [peers.Table.Rules] counts begins anew.
 func (r *Relay) Apply(options Options) (forgotten int) {
 	r.applying.Lock()
 	defer r.applying.Unlock()

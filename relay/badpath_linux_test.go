@@ -121,7 +121,7 @@ func checkBadPath(t *testing.T, r *Relay, clients []*client, bad int, f fault, s
 	}
 	stats := r.Stats()
 	const each = 3 * 25
-	want := Stats{Received: each + 4, ReceivedBytes: stats.ReceivedBytes, KeepAlives: 4, Delivered: 4 * each, DeliveredBytes: stats.DeliveredBytes}
+	want := Stats{Received: each + 4, ReceivedBytes: stats.ReceivedBytes, KeepAlives: 4, Relayed: each, Due: 4 * each, Delivered: 4 * each, DeliveredBytes: stats.DeliveredBytes}
 	if !f.whole {
 		want.Delivered -= each
 		want.Dropped[f.drop] = each

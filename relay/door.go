@@ -57,14 +57,14 @@ func (r *Relay) prove(d *Datagram, needs peers.Verdict, source *peers.Source, no
 	case peer != nil:
 		return peer, verdict
 	case check == proof.Proved && verdict != peers.NeedsSecret:
-		t.drop(dropFor[verdict], 1, d.From) // the table has become full, or too many join
+		r.refuse(d.From, dropFor[verdict], t) // the table has become full, or too many join
 		return nil, needs
 	case check == proof.Proved:
 		needs = verdict // since a moment ago
 	case check == proof.BadProof:
 		reason = DropBadProof
 	}
-	t.drop(reason, 1, d.From)
+	r.refuse(d.From, reason, t)
 	r.answer(d, source, r.since(now), t)
 	return nil, needs
 }

@@ -170,7 +170,7 @@ func awaitStats(t testing.TB, r *Relay, want string, ok func(Stats) bool) {
 
 // show writes the counts for messages of tests.
 func show(s Stats) string {
-	text := fmt.Sprintf("received %d (%d bytes), keep-alives %d, delivered %d (%d bytes)", s.Received, s.ReceivedBytes, s.KeepAlives, s.Delivered, s.DeliveredBytes)
+	text := fmt.Sprintf("received %d (%d bytes), keep-alives %d, relayed %d (%d due), delivered %d (%d bytes)", s.Received, s.ReceivedBytes, s.KeepAlives, s.Relayed, s.Due, s.Delivered, s.DeliveredBytes)
 	for _, reason := range Drops() {
 		if n := s.Dropped[reason]; n != 0 {
 			text += fmt.Sprintf(", dropped %s %d", reason, n)

@@ -49,6 +49,7 @@ func (r *Relay) keepHouse(ctx context.Context) {
 			often.Reset(expireEvery(r.table.Expiry()))
 		case now := <-often.C:
 			lost.note(r.countKernelDrops(), now)
+			r.table.ExpireBans(now) // also while peers may be silent for longer
 			for _, p := range r.table.Expire(lost.instead(now, r.table.Expiry())) {
 				r.log.Debug("peer expired", "peer", p.Addr())
 			}
@@ -142,6 +143,7 @@ func (l *dropLog) say(s Stats, now time.Time, last bool) {
 // advice is what an operator can do about a reason.
 var advice = [drops]string{
 	DropRule:             "to let these senders in, add a rule to access",
+	DropBanned:           "these senders are banned; udprelay unban lets them in again",
 	DropTableFull:        "to take more peers, raise peers.max; if there should not be so many, see who takes the places",
 	DropAddressFull:      "to take more peers of one address, raise peers.max_per_address",
 	DropUnproven:         "these senders have not proved themselves, as their rule in access asks; plain UDP tools need a rule with join: open",

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"fmt"
+	"net"
 	"testing"
 	"time"
 )
@@ -67,4 +68,33 @@ type fakeSocket struct {
 	drops uint32
 }
 
+func (s *fakeSocket) buffers() Buffers            { return Buffers{} }
 func (s *fakeSocket) kernelDrops() (uint32, bool) { return s.drops, true }
+
+// What waits to be received is in the figures, as the kernel counts it.
+func TestBuffersSayWhatWaits(t *testing.T) {
+	options := defaults()
+	options.ReceiveBuffer, options.SendBuffer = 64<<10, 32<<10
+	r := makeRelay(t, ways[0], on4, options)
+	if got, want := r.Buffers(), (Buffers{Receive: 128 << 10, Send: 64 << 10}); got != want {
+		t.Fatalf("want %+v, got %+v", want, got)
+	}
+	sender, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(r.Addr()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sender.Close()
+	const size, count = 1000, 10
+	for range count {
+		if _, err := sender.Write(make([]byte, size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := r.Buffers(); got.ReceiveUsed < size*count || got.ReceiveUsed > got.Receive {
+		t.Errorf("want %d bytes and what the kernel adds to wait, got %+v", size*count, got)
+	}
+	r.socket.close()
+	if got := r.Buffers(); got != (Buffers{}) {
+		t.Errorf("want none when it is closed, got %+v", got)
+	}
+}

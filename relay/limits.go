@@ -2,6 +2,7 @@ package relay
 
 import (
 	"math"
+	"slices"
 
 	"udprelay/peers"
 )
@@ -15,20 +16,60 @@ func (limits *Limits) tooFast(p *peers.Peer, size int, at int64) bool {
 
 // capEgress takes out of the batch what must not leave where so many bytes may
 // in a second, for all receivers alike: if each were asked apart, those that come last would starve.
-func (r *Relay) capEgress(b *batch, receivers, perSecond int, t *tally) {
-	kept := 0
+func (r *Relay) capEgress(b *batch, receivers []*peers.Peer, perSecond int, t *tally) {
+	var (
+		space  [maxBatch]*peers.Peer
+		capped = space[:0] // the origins of what is taken out
+		kept   = 0
+		others = counting{receivers: receivers}
+	)
 	for i := range b.datagrams {
-		to := receivers
-		if origin := b.origins[i]; origin != nil && origin.MayReceive() {
-			to--
-		}
+		to := others.than(b.origins[i])
 		bytes := min(int64(to)*int64(len(b.datagrams[i].Payload)), math.MaxInt32) // an int may have 32 bits
 		if to > 0 && !r.egress.Take(perSecond, int(bytes), b.at) {
 			t.drop(DropEgressLimit, to, b.datagrams[i].From)
+			capped = append(capped, b.origins[i])
 			continue
 		}
 		b.datagrams[kept], b.origins[kept] = b.datagrams[i], b.origins[i]
 		kept++
 	}
 	b.datagrams, b.origins = b.datagrams[:kept], b.origins[:kept]
+	if len(capped) == 0 {
+		return
+	}
+	spoke := walk{b.speakers}
+	for _, p := range receivers {
+		n := len(capped)
+		if spoke.meets(p) {
+			for _, origin := range capped {
+				if origin == p {
+					n--
+				}
+			}
+		}
+		if n > 0 {
+			p.Path.Counts.Drop(int(DropEgressLimit), uint64(n))
+		}
+	}
+}
+
+// A counting says how many receivers there are but an origin.
+type counting struct {
+	receivers []*peers.Peer
+	last      *peers.Peer // whom it was asked about last, for datagrams come in runs
+	among     int         // 1: that one is a receiver
+}
+
+func (c *counting) than(origin *peers.Peer) int {
+	if origin == nil {
+		return len(c.receivers)
+	}
+	if origin != c.last {
+		c.last, c.among = origin, 0
+		if _, found := slices.BinarySearchFunc(c.receivers, origin, byNumber); found {
+			c.among = 1
+		}
+	}
+	return len(c.receivers) - c.among
 }

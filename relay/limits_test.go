@@ -279,7 +279,7 @@ func TestEgressIsCountedOnceAReceiver(t *testing.T) {
 			var counts tally
 			b := heardTexts(test.speaker, numberedTexts(0, 50, 100)...)
 			r.admit(b, now, &counts)
-			r.capEgress(b, len(r.Peers().Receivers()), r.limits.Load().EgressBytes, &counts)
+			r.capEgress(b, r.Peers().Receivers(), r.limits.Load().EgressBytes, &counts)
 			to := uint64(len(r.Peers().Receivers()))
 			if r.Peers().Lookup(test.speaker).MayReceive() {
 				to--

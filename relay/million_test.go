@@ -104,6 +104,8 @@ func talk(t *testing.T, w way, place string, hosts []string, each int) {
 	said := uint64(each * len(hosts))
 	want := before
 	want.Received += said + 1
+	want.Relayed += said + 1
+	want.Due += said*uint64(len(hosts)-1) + uint64(len(hosts))
 	want.Delivered += said*uint64(len(hosts)-1) + uint64(len(hosts))
 	awaitStats(t, r, fmt.Sprintf("received %d, delivered %d, no drops", want.Received, want.Delivered), func(s Stats) bool {
 		want.ReceivedBytes, want.DeliveredBytes = s.ReceivedBytes, s.DeliveredBytes

@@ -83,6 +83,8 @@ func (s *plainSocket) close() error { return s.conn.Close() }
 
 func (s *plainSocket) kernelDrops() (uint32, bool) { return 0, false }
 
+func (s *plainSocket) buffers() Buffers { return Buffers{} }
+
 func (s *plainSocket) past() Past { return Past{} }
 
 func (s *plainSocket) resume(Past) bool { return false }
@@ -182,7 +184,7 @@ func (s *plainSender) send(b *batch, receivers []*peers.Peer, t *tally) error {
 				reason, out = DropStopped, true
 			}
 			if out {
-				t.drop(reason, 1, p.Addr())
+				t.dropOf(p, reason, 1)
 				continue
 			}
 			if err := s.sendOne(b.datagrams[i].Payload, p, t); err != nil {
@@ -209,10 +211,12 @@ func (s *plainSender) sendOne(payload []byte, p *peers.Peer, t *tally) error {
 	case err == nil:
 		t.Delivered++
 		t.DeliveredBytes += uint64(len(payload))
+		p.Path.Counts.Delivered.Add(1)
+		p.Path.Counts.DeliveredBytes.Add(uint64(len(payload)))
 	case closed(err):
 		return err
 	default:
-		t.drop(plainDropOf(err), 1, p.Addr())
+		t.dropOf(p, plainDropOf(err), 1)
 	}
 	return nil
 }

@@ -118,11 +118,16 @@ func held(p *peers.Peer, at int64) bool {
 	if until == 0 {
 		return false
 	}
-	if at < until && (until != untilHeard || !p.Static()) { // it may have become static since
+	if holds(p, until, at) {
 		return true
 	}
 	p.Path.HoldUntil.CompareAndSwap(until, 0)
 	return false
+}
+
+// holds reports whether p is held at the time at, if that is to be until a time.
+func holds(p *peers.Peer, until, at int64) bool {
+	return at < until && (until != untilHeard || !p.Static()) // it may have become static since
 }
 
 // leavesOut says whether nothing of the batch is to be sent to p, and why.

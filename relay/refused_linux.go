@@ -41,7 +41,7 @@ func (s *trainSender) refused(i int, errno unix.Errno) (again bool, err error) {
 	if m.count > 1 && (errno == unix.EIO || errno == unix.EINVAL || errno == unix.EMSGSIZE) {
 		return false, s.oneByOne(i, errno)
 	}
-	s.tally.drop(dropOf(errno), m.count, m.peer.Addr())
+	s.tally.dropOf(m.peer, dropOf(errno), m.count)
 	return false, nil
 }
 
@@ -94,7 +94,7 @@ func (s *trainSender) oneByOne(i int, errno unix.Errno) error {
 		for {
 			n, failed := s.sendmmsg(s.headers[i : i+1])
 			if failed == 0 && n > 0 {
-				s.delivered(s.messages[i].train)
+				s.delivered(s.messages[i : i+1])
 				break
 			}
 			again, err := s.refused(i, failed)
@@ -132,7 +132,7 @@ func (s *trainSender) withoutSource(i int) (again bool, err error) {
 	s.doubt = doubt{} // it is another message now
 	n, errno := s.sendmmsg(s.headers[i : i+1])
 	if errno == 0 && n > 0 {
-		s.delivered(m.train)
+		s.delivered(s.messages[i : i+1])
 		return false, nil
 	}
 	m.peer.Path.Source.CompareAndSwap(nil, known)

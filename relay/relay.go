@@ -48,6 +48,7 @@ type Relay struct {
 	grace  time.Duration // stopGrace
 	sent   *sentLog
 	storms *storms
+	recent *recent
 
 	counters counters
 	egress   peers.Bucket
@@ -69,6 +70,9 @@ type Relay struct {
 		sender sender
 		tally  tally
 		door   *door
+
+		refusals batchRefusals    // of the batch in hand
+		rule     *peers.RuleTally // that has decided about the sender in hand; nil: none was asked
 
 		forgetting peers.Bucket                          // of peers that refuse
 		saying     peers.Bucket                          // of static peers that cannot be reached
@@ -123,9 +127,11 @@ func (r *Relay) use(s socket) {
 	r.table = peers.New(r.options.Peers, r.began)
 	r.sent = newSentLog()
 	r.storms = newStorms()
+	r.recent = newRecent()
 	r.receiving.batch = newBatch()
 	r.receiving.sender = s.newSender(&r.turns)
 	r.receiving.failed = r.undeliverable
+	r.receiving.refusals.list = make([]refused, 0, maxBatch)
 	r.receiving.door = newDoor(r.options.Secret)
 }
 
@@ -226,6 +232,7 @@ func (r *Relay) admit(b *batch, now time.Time, t *tally) {
 		peer    *peers.Peer
 		verdict peers.Verdict
 		kept    int
+		heard   heardRun
 		limits  = r.limits.Load()
 	)
 	b.at = r.since(now)
@@ -235,7 +242,7 @@ func (r *Relay) admit(b *batch, now time.Time, t *tally) {
 		d := &b.datagrams[i]
 		if d.From != from {
 			from = d.From
-			peer, verdict = r.table.Heard(from, now)
+			peer, verdict, r.receiving.rule = r.table.Hear(from, now, peers.JoinOpen)
 			if verdict == peers.Joined {
 				r.joined(peer, b)
 			} else if verdict == peers.Known && peer.Path.Failing() {
@@ -247,24 +254,28 @@ func (r *Relay) admit(b *batch, now time.Time, t *tally) {
 				continue
 			}
 			t.KeepAlives++
+			heard.note(peer, len(d.Payload))
 			peer.Path.Source.Store(b.sources[i])
 			r.joined(peer, b)
 			continue
 		}
 		if verdict.Refused() {
-			t.drop(dropFor[verdict], 1, from)
+			r.refuse(from, dropFor[verdict], t)
 			continue
 		}
+		heard.note(peer, len(d.Payload))
 		if peer.Path.Source.Load() != b.sources[i] {
 			peer.Path.Source.Store(b.sources[i])
 		}
 		switch {
+		case peer.Banned():
+			t.dropOf(peer, DropBanned, 1)
 		case len(d.Payload) == 0:
 			t.KeepAlives++
 		case !peer.MaySend():
-			t.drop(DropMayNotSend, 1, from)
+			t.dropOf(peer, DropMayNotSend, 1)
 		case limits.tooFast(peer, len(d.Payload), b.at):
-			t.drop(DropPeerRate, 1, from)
+			t.dropOf(peer, DropPeerRate, 1)
 		default:
 			b.keep(kept, i, peer)
 			b.speaks(peer)
@@ -272,6 +283,11 @@ func (r *Relay) admit(b *batch, now time.Time, t *tally) {
 		}
 	}
 	b.datagrams = b.datagrams[:kept]
+	heard.flush()
+	if len(r.receiving.refusals.list) > 0 {
+		r.receiving.refusals.count()
+		r.recent.note(&r.receiving.refusals, b.at)
+	}
 }
 
 // joined is told of a peer that has joined with a datagram of b.
@@ -281,8 +297,9 @@ func (r *Relay) joined(p *peers.Peer, b *batch) {
 }
 
 // dropFor translates what the table says of a sender.
-var dropFor = map[peers.Verdict]Drop{
+var dropFor = [...]Drop{
 	peers.RefusedByRule: DropRule,
+	peers.Banned:        DropBanned,
 	peers.TableFull:     DropTableFull,
 	peers.AddressFull:   DropAddressFull,
 	peers.JoinsTooFast:  DropJoinRate,
@@ -295,14 +312,18 @@ func (r *Relay) relay(b *batch, out sender, brought *Attachment, t *tally) error
 	defer r.counters.publish(t)
 	r.cutStorms(b, t)
 	receivers := r.table.Receivers()
+	t.due(b, receivers)
 	if perSecond := r.limits.Load().EgressBytes; perSecond > 0 {
-		r.capEgress(b, len(receivers), perSecond, t)
+		r.capEgress(b, receivers, perSecond, t)
 	}
 	if len(b.datagrams) == 0 {
 		return nil
 	}
 	r.sent.note(b)
 	if err := out.send(b, receivers, t); err != nil {
+		if left := t.unaccounted(); left > 0 { // the socket is closed
+			t.drop(DropStopped, left, netip.AddrPort{})
+		}
 		return err
 	}
 	r.handOver(b, brought)

@@ -134,7 +134,7 @@ func (s *trainSender) send(b *batch, receivers []*peers.Peer, t *tally) error {
 		}
 		if reason, ok := b.leavesOut(p, &onHold); ok {
 			if n := len(plan.vectors); n > 0 {
-				s.tally.drop(reason, n, p.Addr())
+				s.tally.dropOf(p, reason, n)
 			}
 			continue
 		}
@@ -174,7 +174,7 @@ func (s *trainSender) gather(p *peers.Peer, plan *plan) error {
 		if t.size > maxTrainBytes && p.Addr().Addr().Is4() {
 			// It came by IPv6, which has room for some more. To try would cost
 			// a place in the error queue each time.
-			s.tally.drop(DropTooBig, 1, p.Addr())
+			s.tally.dropOf(p, DropTooBig, 1)
 			continue
 		}
 		if t.count > 1 && limit != 0 && t.size >= int(limit) {
@@ -200,7 +200,7 @@ func (t train) lone(i int, plan *plan) train {
 
 func (s *trainSender) add(m message) error {
 	if s.late {
-		s.tally.drop(DropStopped, m.count, m.peer.Addr())
+		s.tally.dropOf(m.peer, DropStopped, m.count)
 		return nil
 	}
 	s.put(len(s.messages), m)
@@ -257,9 +257,7 @@ func (s *trainSender) flush() error {
 	for done := 0; done < len(s.messages); {
 		n, errno := s.sendmmsg(s.headers[done:len(s.messages)])
 		if errno == 0 && n > 0 {
-			for _, m := range s.messages[done : done+n] {
-				s.delivered(m.train)
-			}
+			s.delivered(s.messages[done : done+n])
 			done += n
 			continue
 		}
@@ -275,9 +273,22 @@ func (s *trainSender) flush() error {
 	return nil
 }
 
-func (s *trainSender) delivered(t train) {
-	s.tally.Delivered += uint64(t.count)
-	s.tally.DeliveredBytes += uint64(t.bytes)
+// delivered counts messages that the kernel has taken. Those for one peer come
+// one after the other, and are counted for it at once.
+func (s *trainSender) delivered(messages []message) {
+	for len(messages) > 0 {
+		p := messages[0].peer
+		count, bytes := uint64(0), uint64(0)
+		for len(messages) > 0 && messages[0].peer == p {
+			count += uint64(messages[0].count)
+			bytes += uint64(messages[0].train.bytes)
+			messages = messages[1:]
+		}
+		p.Path.Counts.Delivered.Add(count)
+		p.Path.Counts.DeliveredBytes.Add(bytes)
+		s.tally.Delivered += count
+		s.tally.DeliveredBytes += bytes
+	}
 }
 
 func (s *trainSender) sendmmsgCall(headers []mmsghdr) (int, unix.Errno) {

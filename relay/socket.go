@@ -51,6 +51,9 @@ type socket interface {
 	// way says in words how datagrams leave.
 	way() string
 
+	// buffers returns how full they are; zero if the system does not say.
+	buffers() Buffers
+
 	// kernelDrops returns how many datagrams the kernel has dropped because
 	// the receive queue was full, modulo 2³²; false if it does not say.
 	kernelDrops() (uint32, bool)

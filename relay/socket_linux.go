@@ -264,12 +264,37 @@ func (s *linuxSocket) kernelDrops() (total uint32, ok bool) {
 // dropsAt returns how many datagrams the kernel has dropped at a socket since
 // it was opened, modulo 2³².
 func dropsAt(fd uintptr) (total uint32, ok bool) {
-	const skMeminfoDrops, skMeminfoVars = 8, 9 // linux/sock_diag.h
-	var info [skMeminfoVars]uint32
+	info, ok := memoryAt(fd)
+	return info[meminfoDrops], ok
+}
+
+func (s *linuxSocket) buffers() (b Buffers) {
+	_ = s.raw.Control(func(fd uintptr) { // closed: there are none
+		if info, ok := memoryAt(fd); ok {
+			b = Buffers{
+				Receive: int(info[meminfoReceive]), ReceiveUsed: int(info[meminfoReceiveUsed]),
+				Send: int(info[meminfoSend]), SendUsed: int(info[meminfoSendUsed]),
+			}
+		}
+	})
+	return b
+}
+
+// What SO_MEMINFO says, by linux/sock_diag.h.
+const (
+	meminfoReceiveUsed = 0
+	meminfoReceive     = 1
+	meminfoSendUsed    = 2
+	meminfoSend        = 3
+	meminfoDrops       = 8
+	meminfoVars        = 9
+)
+
+func memoryAt(fd uintptr) (info [meminfoVars]uint32, ok bool) {
 	size := uint32(unsafe.Sizeof(info))
 	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
 		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
-	return info[skMeminfoDrops], errno == 0 && size == uint32(unsafe.Sizeof(info))
+	return info, errno == 0 && size == uint32(unsafe.Sizeof(info))
 }
 
 // sizeText writes a size in bytes as the configuration does.

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+
+	"udprelay/peers"
 )
 
 // A Drop is a reason why a datagram did not arrive.
@@ -13,6 +15,7 @@ const (
 	// On the way in, counted once a datagram.
 
 	DropRule             Drop = iota // no access rule lets its sender in
+	DropBanned                       // its sender is banned
 	DropTableFull                    // its sender is unknown and the table of peers is full
 	DropAddressFull                  // its sender is unknown and its address has too many peers
 	DropNeverAPeer                   // its sender can be no peer: port 0, multicast, the relay itself, …
@@ -39,14 +42,21 @@ const (
 	drops
 )
 
+// Each peer has room to count all of them.
+const _ = uint(peers.DropReasons - drops)
+
 // String returns the reason as one word, as metrics and logs name it.
 func (d Drop) String() string {
 	return [drops]string{
-		"rule", "table_full", "address_full", "never_a_peer", "may_not_send",
+		"rule", "banned", "table_full", "address_full", "never_a_peer", "may_not_send",
 		"unproven", "bad_proof", "join_rate", "peer_rate", "storm", "receive_queue_full",
 		"egress_limit", "quarantined", "held", "too_big", "filtered", "unreachable", "no_buffer", "stopped", "send_failed",
 	}[d]
 }
+
+// OnTheWayOut reports whether drops of this reason are counted once a receiver,
+// not once a datagram.
+func (d Drop) OnTheWayOut() bool { return d >= DropEgressLimit }
 
 // Drops returns every reason there is.
 func Drops() []Drop {
@@ -57,10 +67,27 @@ func Drops() []Drop {
 	return list
 }
 
-// Stats are counts since the relay was made.
+// Stats are counts since the relay was made. When nothing is under way, two
+// equations hold to the datagram:
+//
+//	Received = KeepAlives + the drops on the way in, but DropReceiveQueueFull + Relayed
+//	Due      = Delivered + the drops on the way out
+//
+// In the first each datagram counts once. In the second each counts once for
+// every receiver that it was to reach: for each datagram of Relayed, the peers
+// that may receive at that moment, but its origin if that is one of them. What
+// links bring is received and relayed as what peers send is; what they are
+// handed is no part of the second equation, for a [Link] takes all of it. The
+// drops in the receive queue were never received, and an answer to a sender
+// that has to prove itself is not delivered. See [Drop.OnTheWayOut].
+//
+// The counts of a batch appear one after the other when it has left.
 type Stats struct {
 	Received, ReceivedBytes   uint64 // datagrams and payload bytes that came in, whatever became of them
 	KeepAlives                uint64 // of Received, the empty ones and the proofs that let their senders join
+	Relayed                   uint64 // of Received, those that were to be sent: admitted, within Limits.PeerDatagrams and PeerBytes, and cut by no storm; some may be over Limits.EgressBytes
+	NoReceiver                uint64 // of Relayed, those that there was no receiver for
+	Due                       uint64 // receivers that the datagrams of Relayed were to reach
 	Delivered, DeliveredBytes uint64 // datagrams and payload bytes given to the kernel, once a receiver
 
 	Answers, AnswerBytes uint64 // datagrams and payload bytes sent to those that have to prove themselves
@@ -82,9 +109,38 @@ func (t *tally) drop(reason Drop, n int, whom netip.AddrPort) {
 	t.whom[reason] = whom
 }
 
+// dropOf is drop for datagrams of p or for p, and counts them there as well.
+func (t *tally) dropOf(p *peers.Peer, reason Drop, n int) {
+	t.drop(reason, n, p.Addr())
+	p.Path.Counts.Drop(int(reason), uint64(n))
+}
+
+// due counts what is to be relayed to receivers.
+func (t *tally) due(b *batch, receivers []*peers.Peer) {
+	others := counting{receivers: receivers}
+	for _, origin := range b.origins {
+		to := others.than(origin)
+		t.Due += uint64(to)
+		if to == 0 {
+			t.NoReceiver++
+		}
+	}
+	t.Relayed += uint64(len(b.datagrams))
+}
+
+// unaccounted returns how many deliveries were due that are neither delivered
+// nor dropped.
+func (t *tally) unaccounted() int {
+	left := t.Due - t.Delivered
+	for reason := DropEgressLimit; reason < drops; reason++ {
+		left -= t.Dropped[reason]
+	}
+	return int(left)
+}
+
 // counters are published tallies.
 type counters struct {
-	received, receivedBytes, keepAlives, delivered, deliveredBytes, answers, answerBytes, strayErrors atomic.Uint64
+	received, receivedBytes, keepAlives, relayed, noReceiver, due, delivered, deliveredBytes, answers, answerBytes, strayErrors atomic.Uint64
 
 	dropped [drops]atomic.Uint64
 
@@ -102,6 +158,9 @@ func (c *counters) publish(t *tally) {
 	add(&c.received, t.Received)
 	add(&c.receivedBytes, t.ReceivedBytes)
 	add(&c.keepAlives, t.KeepAlives)
+	add(&c.relayed, t.Relayed)
+	add(&c.noReceiver, t.NoReceiver)
+	add(&c.due, t.Due)
 	add(&c.delivered, t.Delivered)
 	add(&c.deliveredBytes, t.DeliveredBytes)
 	add(&c.answers, t.Answers)
@@ -130,6 +189,7 @@ func (r *Relay) Stats() Stats {
 	c := &r.counters
 	s := Stats{
 		Received: c.received.Load(), ReceivedBytes: c.receivedBytes.Load(), KeepAlives: c.keepAlives.Load(),
+		Relayed: c.relayed.Load(), NoReceiver: c.noReceiver.Load(), Due: c.due.Load(),
 		Delivered: c.delivered.Load(), DeliveredBytes: c.deliveredBytes.Load(),
 		Answers: c.answers.Load(), AnswerBytes: c.answerBytes.Load(), StrayErrors: c.strayErrors.Load(),
 	}
@@ -138,3 +198,15 @@ func (r *Relay) Stats() Stats {
 	}
 	return s
 }
+
+// Buffers are those of the socket, in bytes as the kernel counts them: with its
+// own bookkeeping, which is more than the payload (socket(7)). All are 0 where
+// the system does not say (Linux before 4.12, other systems).
+type Buffers struct {
+	Receive, ReceiveUsed int // what may wait to be received, and what does
+	Send, SendUsed       int // what may wait to leave, and what does
+}
+
+// Buffers returns how full the buffers of the socket are. Any goroutine may call
+// it.
+func (r *Relay) Buffers() Buffers { return r.socket.buffers() }

@@ -19,6 +19,8 @@ type storms struct {
 	watch *storm.Watch
 	seed  maphash.Seed
 
+	cut cutPeers
+
 	saying peers.Bucket  // bounds the log
 	unsaid atomic.Uint64 // lines that were left out since the last
 }
@@ -35,7 +37,11 @@ func (r *Relay) cutStorms(b *batch, t *tally) {
 	r.storms.watch.Begin(b.at)
 	for i, d := range b.datagrams {
 		if r.storms.watch.Note(hashes[i], b.origins[i]) {
-			t.drop(DropStorm, 1, d.From)
+			if origin := b.origins[i]; origin != nil {
+				t.dropOf(origin, DropStorm, 1)
+			} else {
+				t.drop(DropStorm, 1, d.From)
+			}
 			continue
 		}
 		b.datagrams[kept], b.origins[kept] = d, b.origins[i]
@@ -49,6 +55,7 @@ func (r *Relay) cutStorms(b *batch, t *tally) {
 // say logs what the watch has done.
 func (s *storms) say(events []storm.Event, at int64, log *slog.Logger) {
 	for _, e := range events {
+		s.cut.note(e, at)
 		if e.Kind == storm.Held {
 			log.Debug("held to see whether it goes on repeating", "peer", e.Addr, "repeats_per_second", e.Repeats)
 			continue

@@ -1,0 +1,154 @@
+package relay
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"udprelay/internal/storm"
+	"udprelay/peers"
+)
+
+// PeerStats are counts of a peer since it joined.
+type PeerStats struct {
+	Received, ReceivedBytes   uint64 // datagrams and payload bytes that came from it, keep-alives and proofs included
+	Delivered, DeliveredBytes uint64 // datagrams and payload bytes given to the kernel for it
+
+	// Dropped counts, by Drop, datagrams from the peer that were dropped on the
+	// way in, and those for it that were dropped on the way out. What was left
+	// when the socket was closed is counted for the relay only.
+	Dropped [drops]uint64
+}
+
+// PeerStats returns the counts of a peer, also of one that has left. Any
+// goroutine may call it.
+func (r *Relay) PeerStats(p *peers.Peer) PeerStats {
+	c := p.Path.Counts
+	s := PeerStats{
+		Received: c.Received.Load(), ReceivedBytes: c.ReceivedBytes.Load(),
+		Delivered: c.Delivered.Load(), DeliveredBytes: c.DeliveredBytes.Load(),
+	}
+	dropped := c.Dropped()
+	copy(s.Dropped[:], dropped[:])
+	return s
+}
+
+// A State says whether all is well with a peer.
+type State uint8
+
+const (
+	StateOK          State = iota
+	StateBanned            // it is static and banned: nothing is sent to it nor relayed from it
+	StateQuarantined       // the network says that it cannot be reached: nothing is sent to it
+	StateHeld              // nothing is sent to it for a moment, to see whether it only brings back what it gets
+	StateCut               // it brings back what it gets: that is not relayed
+)
+
+// String returns the state as one word.
+func (s State) String() string {
+	words := [...]string{"ok", "banned", "quarantined", "held", "cut"}
+	if int(s) < len(words) {
+		return words[s]
+	}
+	return fmt.Sprintf("State(%d)", uint8(s))
+}
+
+// A PeerState is the state of a peer at a moment.
+type PeerState struct {
+	State State
+
+	// Until is when the state ends by itself; of StateCut, when at the latest.
+	// Zero: a quarantine lasts until the peer is heard, a ban for ever, and how
+	// long a peer is held is not known before.
+	Until time.Time
+}
+
+// PeerState returns the state of a peer. If there is more to say than one, it
+// is the first in the order of the constants. Any goroutine may call it.
+func (r *Relay) PeerState(p *peers.Peer) PeerState {
+	now := time.Now()
+	at := r.since(now)
+	if p.Banned() {
+		ban, _ := r.table.BanOf(p.Addr().Addr(), now)
+		return PeerState{StateBanned, ban.Until}
+	}
+	if until := p.Path.HoldUntil.Load(); holds(p, until, at) {
+		if until == untilHeard {
+			return PeerState{State: StateQuarantined}
+		}
+		return PeerState{StateQuarantined, r.began.Add(time.Duration(until))}
+	}
+	if slices.Contains(r.storms.watch.Held(), p) {
+		return PeerState{State: StateHeld}
+	}
+	if until, cut := r.storms.cut.until(p, at); cut {
+		return PeerState{StateCut, r.began.Add(time.Duration(until))}
+	}
+	return PeerState{}
+}
+
+// longestCut is how long a peer is cut at most, see package storm.
+const longestCut = int64(60 * time.Second)
+
+// cutPeers are those that are cut in a storm, as the watch has told. It knows of
+// at most 1,024.
+type cutPeers struct {
+	mu    sync.Mutex
+	since map[uint64]int64 // by number; guarded by mu
+}
+
+// note is told of each event. Those of two batches may come in the wrong order,
+// so that what is over is found by its time, too.
+func (c *cutPeers) note(e storm.Event, at int64) {
+	if e.Kind != storm.Cut && e.Kind != storm.Released {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e.Kind == storm.Released {
+		delete(c.since, e.Number)
+		return
+	}
+	if c.since == nil {
+		c.since = make(map[uint64]int64)
+	}
+	for number, since := range c.since {
+		if at-since >= longestCut {
+			delete(c.since, number)
+		}
+	}
+	c.since[e.Number] = at
+}
+
+// until returns until when p is cut at most.
+func (c *cutPeers) until(p *peers.Peer, at int64) (until int64, cut bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	since, cut := c.since[p.Number()]
+	return since + longestCut, cut && at < since+longestCut
+}
+
+// A heardRun is datagrams in a row that came from one peer, which are counted
+// for it together.
+type heardRun struct {
+	peer         *peers.Peer
+	count, bytes uint64
+}
+
+func (h *heardRun) note(p *peers.Peer, size int) {
+	if h.peer != p {
+		h.flush()
+		h.peer = p
+	}
+	h.count++
+	h.bytes += uint64(size)
+}
+
+func (h *heardRun) flush() {
+	if h.peer != nil {
+		h.peer.Path.Counts.Received.Add(h.count)
+		h.peer.Path.Counts.ReceivedBytes.Add(h.bytes)
+	}
+	h.count, h.bytes = 0, 0
+}
