@@ -91,6 +91,7 @@ socket:
 
 admin:
   socket: ""
+  http: "127.0.0.1:9001"
 
 state:
   file: ""

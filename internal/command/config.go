@@ -59,6 +59,7 @@ var configFlags = []struct{ name, key, usage string }{
 	{"max-peers", "peers.max", "`NUMBER` of learned peers at most; 0: no limit"},
 	{"trains", "socket.trains", "`WORD`: auto, or off to send each datagram on its own"},
 	{"admin-socket", "admin.socket", "`FILE` of the unix socket for control; none: no control"},
+	{"admin-http", "admin.http", "`HOST:PORT` of status, metrics and dashboard, read only; none: off"},
 	{"state-file", "state.file", "`FILE` where peers outlive a restart; none: they do not"},
 	{"log-level", "log.level", "`WORD`: debug, info, warn or error"},
 	{"log-format", "log.format", "`WORD`: text or json"},

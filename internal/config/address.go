@@ -9,6 +9,7 @@ import (
 const (
 	listenWant = `host:port such as ":9000" or "192.0.2.1:9000"`
 	staticWant = `host:port such as collector.example:2055 or "[2001:db8::1]:2055"`
+	httpWant   = `host:port such as "127.0.0.1:9001", or none or "" to turn it off`
 )
 
 // An endpoint is a host:port that has been taken apart. The zero endpoint
@@ -24,7 +25,7 @@ func parseListen(text string) (endpoint, string) {
 	switch {
 	case wrong != "":
 	case e.port < 0 || e.port > 65535:
-		wrong = fmt.Sprintf("port %s is out of range; want 1 to 65535 (0 lets the system choose)", portOf(text))
+		wrong = beyondPorts(text)
 	case e.host == "*":
 		wrong = fmt.Sprintf(`"*" is no host; want ":%d" for every address`, e.port)
 	case e.host != "":
@@ -34,6 +35,37 @@ func parseListen(text string) (endpoint, string) {
 		return endpoint{}, wrong
 	}
 	return e, ""
+}
+
+// parseHTTP takes apart where the relay answers HTTP. Nowhere, "" or None, is
+// the zero endpoint.
+func parseHTTP(text string) (endpoint, string) {
+	if text == "" || text == None {
+		return endpoint{}, ""
+	}
+	if near := closest(text, []string{None}); near != "" && !strings.Contains(text, ":") {
+		return endpoint{}, fmt.Sprintf("unknown word %q; did you mean %q?", text, near)
+	}
+	e, wrong := parseEndpoint(text, httpWant)
+	switch {
+	case wrong != "":
+	case e.port < 0 || e.port > 65535:
+		wrong = beyondPorts(text)
+	case e.host == "" || e.host == "*":
+		// Nobody is to open it to others by leaving something out.
+		wrong = fmt.Sprintf(`%q stands for every address; want "127.0.0.1:%d", or "[::]:%d" if others are to read who the peers are`, text, e.port, e.port)
+	default:
+		wrong = checkHost(e, "an address of this machine")
+	}
+	if wrong != "" {
+		return endpoint{}, wrong
+	}
+	return e, ""
+}
+
+// beyondPorts is what is wrong with text, whose port is none to listen on.
+func beyondPorts(text string) string {
+	return fmt.Sprintf("port %s is out of range; want 1 to 65535 (0 lets the system choose)", portOf(text))
 }
 
 func parseStatic(text string) (endpoint, string) {

@@ -83,6 +83,10 @@ func TestAnotherWayToWriteTheSameIsNoChange(t *testing.T) {
 			t.Errorf("want no change, got %q of\n%s", got, file)
 		}
 	}
+	off, _ := load(t, "admin:\n  http: none\n", nil, nil)
+	if got := Changed(off, first(load(t, "admin:\n  http: \"\"\n", nil, nil))); got != nil {
+		t.Errorf("want no change from none to an empty text, got %q", got)
+	}
 	empty := *base
 	empty.Peers.Static = []StaticPeer{}
 	if got := Changed(base, &empty); got != nil {

@@ -61,6 +61,22 @@ func unreachable(listen, peer endpoint, written string) (wrong string) {
 	return ""
 }
 
+// checkHTTP warns of an address that others than this machine can reach. Host
+// names stay unjudged, for nobody looks them up here.
+func (l *loader) checkHTTP() {
+	const key = "admin.http"
+	addr := l.http.addr
+	if !addr.IsValid() || addr.IsLoopback() {
+		return
+	}
+	where := l.config.Admin.HTTP
+	if addr.IsUnspecified() {
+		where = "this machine"
+	}
+	l.warn(l.set[key], key, fmt.Sprintf("everybody who reaches %s may read who the peers are, and change nothing; want a loopback address such as 127.0.0.1:%d if that is not meant",
+		where, l.http.port))
+}
+
 // checkAccess warns of rules that do not do what somebody may hope.
 func (l *loader) checkAccess() {
 	rules := l.config.Access

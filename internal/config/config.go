@@ -50,6 +50,11 @@ type Config struct {
 		// control.sock in the runtime directory, None for no control; any other
 		// is absolute and has at most 107 bytes.
 		Socket string
+
+		// HTTP is where the relay answers HTTP, which changes nothing: host:port,
+		// or "" or None for nowhere. The host is an IP address, with its zone if
+		// it is link-local, or a host name. Port 0 lets the system choose.
+		HTTP string
 	}
 
 	State struct {
@@ -71,7 +76,7 @@ const (
 	TrainsOff  = "off"
 )
 
-// None is the word of admin.socket and state.file for none.
+// None is the word of admin.socket, admin.http and state.file for none.
 const None = "none"
 
 // The words of log.format.
@@ -124,5 +129,6 @@ func Load(defaults []byte, file *File, environ []string, flags []Setting) (*Conf
 	}
 	l.checkAccess()
 	l.checkOpen()
+	l.checkHTTP()
 	return &l.config, l.warnings, nil
 }

@@ -43,6 +43,7 @@ func (c *Config) YAML() []byte {
 
 	fmt.Fprintf(&b, "\nadmin:\n")
 	fmt.Fprintf(&b, "  socket: %q\n", c.Admin.Socket)
+	fmt.Fprintf(&b, "  http: %q\n", c.Admin.HTTP)
 
 	fmt.Fprintf(&b, "\nstate:\n")
 	fmt.Fprintf(&b, "  file: %q\n", c.State.File)

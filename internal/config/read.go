@@ -20,6 +20,7 @@ type loader struct {
 
 	// What the checks of the whole need to know beyond config.
 	listen   endpoint
+	http     endpoint
 	static   []staticEntry // as config.Peers.Static
 	rules    []origin      // as config.Access
 	accessAt origin        // of the whole list

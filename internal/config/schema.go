@@ -100,6 +100,7 @@ var schema = []key{
 	}},
 	{name: "admin", keys: []key{
 		{name: "socket", value: absolute("/run/udprelay/control.sock", maxSocketName, func(c *Config) *string { return &c.Admin.Socket })},
+		{name: "http", value: &value{want: httpWant, optional: true, set: setHTTP, equal: equalHTTP}},
 	}},
 	{name: "state", keys: []key{
 		{name: "file", value: absolute("/var/lib/udprelay/peers", maxValue, func(c *Config) *string { return &c.State.File })},
@@ -157,6 +158,23 @@ func setListen(l *loader, text string) (wrong string) {
 	l.listen, wrong = parseListen(text)
 	l.config.Listen = text
 	return wrong
+}
+
+func setHTTP(l *loader, text string) (wrong string) {
+	l.http, wrong = parseHTTP(text)
+	l.config.Admin.HTTP = text
+	return wrong
+}
+
+// equalHTTP takes the two ways to write nowhere for the same.
+func equalHTTP(a, b *Config) bool {
+	written := func(c *Config) string {
+		if c.Admin.HTTP == None {
+			return ""
+		}
+		return c.Admin.HTTP
+	}
+	return written(a) == written(b)
 }
 
 func setStatic(l *loader, text string) (wrong string) {

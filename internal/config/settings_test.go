@@ -71,6 +71,7 @@ func TestEveryValueCanBeSetByTheEnvironment(t *testing.T) {
 		"UDPRELAY_SOCKET_SEND_BUFFER=2MiB",
 		"UDPRELAY_SOCKET_TRAINS=off",
 		"UDPRELAY_ADMIN_SOCKET=/run/a b.sock",
+		"UDPRELAY_ADMIN_HTTP=[::1]:0",
 		"UDPRELAY_STATE_FILE=none",
 		"UDPRELAY_LOG_LEVEL=debug",
 		"UDPRELAY_LOG_FORMAT=json",
@@ -96,7 +97,7 @@ func TestEveryValueCanBeSetByTheEnvironment(t *testing.T) {
 	want.Join.SecretFile = "/run/a=b,c"
 	want.Limits.PeerDatagramsPerSecond, want.Limits.PeerBytesPerSecond = 10, 11<<10
 	want.Socket.ReceiveBuffer, want.Socket.SendBuffer, want.Socket.Trains = 1<<20, 2<<20, TrainsOff
-	want.Admin.Socket, want.State.File = "/run/a b.sock", None
+	want.Admin.Socket, want.Admin.HTTP, want.State.File = "/run/a b.sock", "[::1]:0", None
 	want.Log.Level, want.Log.Format = slog.LevelDebug, FormatJSON
 	if diff := cmp.Diff(want, loaded, comparePrefixes); diff != "" {
 		t.Errorf("configuration (-want +got):\n%s", diff)
@@ -239,6 +240,41 @@ func TestAnOpenRuleFromAFlagIsAWarning(t *testing.T) {
 	const want = "--allow: access[0]: the rule for any lets everybody join without a proof: one datagram with a forged source address makes a stranger a receiver for 2h, who then gets all that peers send; want join: cookie, or a rule for the networks that you know"
 	if len(warnings) != 1 || warnings[0].String() != want {
 		t.Errorf("want %q, got %v", want, warnings)
+	}
+}
+
+func TestHTTPIsTurnedOffByEachSource(t *testing.T) {
+	const file = "admin:\n  http: 192.0.2.1:80\n"
+	flag := func(value string) []Setting { return []Setting{{"--admin-http", "admin.http", value}} }
+	for _, c := range []struct {
+		name    string
+		file    string
+		environ []string
+		flags   []Setting
+		want    string
+	}{
+		{"default", "", nil, nil, "127.0.0.1:9001"},
+		{"file", "admin:\n  http: ''\n", nil, nil, ""},
+		{"environment", file, []string{"UDPRELAY_ADMIN_HTTP=none"}, nil, None},
+		{"empty flag", file, nil, flag(""), ""},
+		{"flag", file, nil, flag("none"), None},
+		{"flag over environment", file, []string{"UDPRELAY_ADMIN_HTTP=0.0.0.0:80"}, flag(None), None},
+	} {
+		if loaded, warnings := load(t, c.file, c.environ, c.flags); loaded.Admin.HTTP != c.want || len(warnings) > 0 {
+			t.Errorf("%s: want %q and no warning, got %q and %v", c.name, c.want, loaded.Admin.HTTP, warnings)
+		}
+	}
+}
+
+func TestHTTPThatOthersReachIsAWarningAtItsSource(t *testing.T) {
+	const text = " admin.http: everybody who reaches 192.0.2.1:80 may read who the peers are, and change nothing; want a loopback address such as 127.0.0.1:80 if that is not meant"
+	_, fromVariable := load(t, "", []string{"UDPRELAY_ADMIN_HTTP=192.0.2.1:80"}, nil)
+	_, fromFlag := load(t, "admin:\n  http: none\n", nil, []Setting{{"--admin-http", "admin.http", "192.0.2.1:80"}})
+	_, fromFile := load(t, "admin:\n  http: 192.0.2.1:80\n", []string{"UDPRELAY_ADMIN_HTTP="}, nil)
+	for source, warnings := range map[string][]Warning{"UDPRELAY_ADMIN_HTTP:": fromVariable, "--admin-http:": fromFlag, "room.yaml:2:9:": fromFile} {
+		if len(warnings) != 1 || warnings[0].String() != source+text {
+			t.Errorf("want %q, got %v", source+text, warnings)
+		}
 	}
 }
 

@@ -156,7 +156,7 @@ func TestDocumentationHasEveryKeyWithItsDefaultAndRange(t *testing.T) {
 		t.Fatalf("keys (-schema +documentation):\n%s", diff)
 	}
 	for path, want := range flatten(t, shipped(t)) {
-		if path == "listen" || want == "" {
+		if path == "listen" || path == "admin.http" || want == "" {
 			want = `"` + want + `"`
 		}
 		if got := rows[path].standard; want != "list" && !strings.Contains(path, "[]") && got != "`"+want+"`" {
@@ -182,6 +182,7 @@ func TestDocumentationHasEveryKeyWithItsDefaultAndRange(t *testing.T) {
 		"socket.send_buffer":                 buffers,
 		"socket.trains":                      "`auto`, `off`",
 		"admin.socket":                       fmt.Sprintf("absolute path of at most %d bytes, `%s`, or `\"\"` for the default", maxSocketName, None),
+		"admin.http":                         fmt.Sprintf("host:port, or `%s` or `\"\"` to turn it off", None),
 		"state.file":                         fmt.Sprintf("absolute path, `%s`, or `\"\"` for the default", None),
 		"log.level":                          "`debug`, `info`, `warn`, `error`",
 		"log.format":                         "`text`, `json`",
