@@ -18,11 +18,11 @@ OTHERS = darwin/arm64 windows/amd64 freebsd/amd64 openbsd/amd64 linux/arm64 linu
 .PHONY: test test-packages lint others fuzz bench packages test-systemd
 
 # The first run has the tests that the race detector would disturb: of
-# allocations, and the million datagrams. The second leaves out the packages,
-# in whose tests nothing runs beside anything.
+# allocations, and the million datagrams. The second leaves out the packages and
+# the dashboard, in whose code nothing runs beside anything.
 test: test-packages
 	$(GOTESTSUM) -- -count=1 ./...
-	$(GOTESTSUM) -- -count=1 -race $$(go list ./... | grep -v /packaging)
+	$(GOTESTSUM) -- -count=1 -race $$(go list ./... | grep -v -e /packaging -e /dashboard)
 
 # On Debian, the programs that tests drive are installed; elsewhere it is said
 # which are missing, and their tests are skipped.

@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -32,6 +34,38 @@ func (c *control) Reload() (Reloaded, error) {
 	return c.reloaded, c.err
 }
 
+func (c *control) Tap(_ context.Context, wish Tap, w io.Writer) error {
+	if c.err != nil {
+		return c.err
+	}
+	_, err := fmt.Fprintf(w, "%v %d", wish.Peers, wish.SnapLen)
+	return err
+}
+
+func TestATapIsStreamed(t *testing.T) {
+	client, _ := serving(t, &control{})
+	recording, err := client.Tap(t.Context(), Tap{Peers: []string{"192.0.2.7", "[2001:db8::7]:9"}, SnapLen: 128})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer recording.Close()
+	if text, err := io.ReadAll(recording); string(text) != "[192.0.2.7 [2001:db8::7]:9] 128" || err != nil {
+		t.Errorf("want the wish to arrive, got %q, %v", text, err)
+	}
+}
+
+func TestATapThatCannotBeIsAFailure(t *testing.T) {
+	client, _ := serving(t, &control{err: errors.New("no such peer")})
+	_, err := client.Tap(t.Context(), Tap{})
+	var failure *Failure
+	if !errors.As(err, &failure) || failure.Code != 64 || failure.Message != "no such peer" {
+		t.Errorf("want the failure, got %v", err)
+	}
+	if _, err := client.Tap(t.Context(), Tap{SnapLen: 1 << 17}); err == nil || err.Error() != `snaplen is "131072"; want a number from 0 to 65536` {
+		t.Errorf("want what is wrong, got %v", err)
+	}
+}
+
 // serving serves control at a socket of its own until the test, or stop, ends
 // it.
 func serving(t *testing.T, c Control) (client Client, stop func()) {
@@ -43,7 +77,7 @@ func serving(t *testing.T, c Control) (client Client, stop func()) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- Serve(ctx, listener, c, slog.New(slog.DiscardHandler)) }()
+	go func() { served <- Serve(ctx, listener, &daemonOf{}, c, slog.New(slog.DiscardHandler)) }()
 	stopped := false
 	stop = func() {
 		if cancel(); !stopped {
@@ -190,7 +224,7 @@ func TestOnlyPostReloads(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if _, err := conn.Write([]byte("GET /v1/reload HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")); err != nil {
+	if _, err := conn.Write([]byte("GET /api/v1/reload HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")); err != nil {
 		t.Fatal(err)
 	}
 	response, err := http.ReadResponse(bufio.NewReader(conn), nil)

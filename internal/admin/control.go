@@ -1,11 +1,27 @@
 package admin
 
+import (
+	"context"
+	"io"
+)
+
 // A Control is what a running daemon lets be done. Its methods may be called by
 // any goroutine.
 type Control interface {
 	// Reload reads the configuration again. The error may have the methods
 	// ExitCode and Hint.
 	Reload() (Reloaded, error)
+
+	// Tap writes a recording of what passes to w, as pcapng, until ctx is done,
+	// the recording is complete, or w fails. What is wrong with the wish is an
+	// error before the first byte.
+	Tap(ctx context.Context, wish Tap, w io.Writer) error
+}
+
+// A Tap says what is to be recorded.
+type Tap struct {
+	Peers   []string // addresses, with a port or without, or prefixes; none: everyone
+	SnapLen int      // bytes kept of a packet with its headers; 0: all
 }
 
 // Reloaded says what a new configuration has changed.

@@ -4,7 +4,7 @@
 //
 // Requests and answers, which are stable:
 //
-//	POST /v1/reload   read the configuration again: 200 and a [Reloaded]
+//	POST /api/v1/reload   read the configuration again: 200 and a [Reloaded]
 //
 // What fails is answered with a status of 400 or more and a [Failure], which
 // has what the daemon says to a person and the exit code for a program.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -24,14 +25,23 @@ const (
 // Serve answers what comes by listener until ctx is cancelled, and closes it.
 // What is being done then is done and answered if that takes no more than 5
 // seconds; whoever has not asked by then is not waited for.
-func Serve(ctx context.Context, listener net.Listener, control Control, log *slog.Logger) error {
-	return serve(ctx, listener, control, log, finishTimeout)
+func Serve(ctx context.Context, listener net.Listener, source Source, control Control, log *slog.Logger) error {
+	return serve(ctx, listener, source, control, log, finishTimeout)
 }
 
-func serve(ctx context.Context, listener net.Listener, control Control, log *slog.Logger, finish time.Duration) error {
+func serve(ctx context.Context, listener net.Listener, source Source, control Control, log *slog.Logger, finish time.Duration) error {
+	mux := http.NewServeMux()
+	newReader(source).add(mux)
+	addControl(mux, control)
+	return serveHandler(ctx, listener, mux, log, finish)
+}
+
+// serveHandler is Serve for any handler. The context of requests ends with ctx.
+func serveHandler(ctx context.Context, listener net.Listener, handler http.Handler, log *slog.Logger, finish time.Duration) error {
 	counted := &requests{finished: make(chan struct{})}
 	server := &http.Server{
-		Handler:           counted.count(handler(control)),
+		Handler:           counted.count(handler),
+		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ReadTimeout:       readTimeout,
 		ReadHeaderTimeout: readTimeout,
 		WriteTimeout:      writeTimeout,
@@ -107,9 +117,9 @@ func (r *requests) end() {
 	}
 }
 
-func handler(control Control) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, _ *http.Request) {
+// addControl gives mux what changes something.
+func addControl(mux *http.ServeMux, control Control) {
+	mux.HandleFunc("POST /api/v1/reload", func(w http.ResponseWriter, _ *http.Request) {
 		reloaded, err := control.Reload()
 		if err != nil {
 			answer(w, http.StatusUnprocessableEntity, failureOf(err))
@@ -117,7 +127,57 @@ func handler(control Control) http.Handler {
 		}
 		answer(w, http.StatusOK, reloaded)
 	})
-	return mux
+	mux.HandleFunc("GET /api/v1/tap", func(w http.ResponseWriter, request *http.Request) {
+		tap(w, request, control)
+	})
+}
+
+// tap streams a recording for as long as the client reads it.
+func tap(w http.ResponseWriter, request *http.Request, control Control) {
+	wish := Tap{Peers: request.URL.Query()["peer"]}
+	for key, values := range request.URL.Query() {
+		var err error
+		switch key {
+		case "peer":
+		case "snaplen":
+			wish.SnapLen, err = number(key, values[0], 0, 1<<16)
+		default:
+			err = fmt.Errorf("unknown parameter %s; want peer or snaplen", printable(key))
+		}
+		if err != nil {
+			refuse(w, err)
+			return
+		}
+	}
+	ctx := request.Context()
+	body := &tapBody{w: w, control: http.NewResponseController(w)}
+	_ = body.control.SetWriteDeadline(time.Time{}) // a client may be as slow as it likes ...
+	stop := context.AfterFunc(ctx, func() {
+		_ = body.control.SetWriteDeadline(time.Now().Add(time.Second)) // ... until the daemon stops
+	})
+	defer stop()
+	if err := control.Tap(ctx, wish, body); err != nil && !body.begun {
+		refuse(w, err)
+	}
+}
+
+// A tapBody is the answer to a tap: all that is written leaves at once.
+type tapBody struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+	begun   bool
+}
+
+func (b *tapBody) Write(p []byte) (int, error) {
+	if !b.begun {
+		b.begun = true
+		b.w.Header().Set("Content-Type", "application/x-pcapng")
+	}
+	n, err := b.w.Write(p)
+	if err == nil {
+		err = b.control.Flush()
+	}
+	return n, err
 }
 
 // failureOf returns what there is to say of err.
@@ -132,14 +192,19 @@ func failureOf(err error) *Failure {
 	return failure
 }
 
+// encode writes one of our own types.
+func encode(body any) []byte {
+	text, err := json.Marshal(body)
+	if err != nil {
+		panic(err)
+	}
+	return text
+}
+
 // answer writes body, with its length, so that it is complete once it is
 // flushed.
 func answer(w http.ResponseWriter, status int, body any) {
-	text, err := json.Marshal(body)
-	if err != nil {
-		panic(err) // our own types
-	}
-	text = append(text, '\n')
+	text := append(encode(body), '\n')
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
 	w.WriteHeader(status)

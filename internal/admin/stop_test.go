@@ -61,10 +61,10 @@ func dial(t *testing.T, client Client, text string) net.Conn {
 	return conn
 }
 
-const withoutItsBody = "POST /v1/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
+const withoutItsBody = "POST /api/v1/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
 
 func TestWhoHasNotAskedHoldsUpNoStop(t *testing.T) {
-	for _, text := range []string{"", "P", "POST /v1/reload HTTP/1.1\r\nHost:", withoutItsBody} {
+	for _, text := range []string{"", "P", "POST /api/v1/reload HTTP/1.1\r\nHost:", withoutItsBody} {
 		client, stop := serving(t, &control{})
 		conn := dial(t, client, text)
 		// They are accepted in order, so that conn is, when this one is answered.
@@ -111,7 +111,7 @@ func TestAStopDoesNotWaitForEver(t *testing.T) {
 	var log bytes.Buffer
 	served := make(chan error, 1)
 	go func() {
-		served <- serve(ctx, listener, c, slog.New(slog.NewTextHandler(&log, nil)), time.Millisecond)
+		served <- serve(ctx, listener, &daemonOf{}, c, slog.New(slog.NewTextHandler(&log, nil)), time.Millisecond)
 	}()
 	asked := make(chan error, 1)
 	go func() {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -13,7 +14,12 @@ import (
 )
 
 // A relay that says in its answer which one it is.
-type answering struct{ name string }
+type answering struct {
+	admin.Control // for what is not asked of it
+	name          string
+}
+
+func (a answering) Tap(context.Context, admin.Tap, io.Writer) error { return nil }
 
 func (a answering) Reload() (admin.Reloaded, error) {
 	return admin.Reloaded{Changed: []string{a.name}}, nil
@@ -28,7 +34,9 @@ func answer(t *testing.T, socket, name string) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- admin.Serve(ctx, listener, answering{name}, slog.New(slog.DiscardHandler)) }()
+	go func() {
+		served <- admin.Serve(ctx, listener, &relayOf{}, answering{name: name}, slog.New(slog.DiscardHandler))
+	}()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-served; err != nil {

@@ -51,6 +51,7 @@ Examples:
 			return daemon.Run(ctx, daemon.Options{
 				Load:    loader(world, c),
 				Log:     func(cfg *config.Config) *logs.Log { return newLog(world.Stderr, cfg) },
+				Version: version(),
 				Reload:  hangups(ctx, world, stop),
 				Sockets: systemd.Sockets(),
 				Getenv:  world.getenv,

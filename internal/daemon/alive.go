@@ -34,6 +34,7 @@ func (d *daemon) tellManager(ctx context.Context) {
 		return
 	}
 	status := newStatus(d.relay)
+	d.ready.Store(true)
 	d.complain(systemd.Ready(status.line(time.Now())))
 
 	statuses := time.NewTicker(statusEvery)

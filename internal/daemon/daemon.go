@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"udprelay/internal/admin"
 	"udprelay/internal/config"
@@ -25,6 +26,9 @@ type Options struct {
 
 	// Log makes the log that a configuration asks for. It is called once.
 	Log func(*config.Config) *logs.Log
+
+	// Version is that of the program, for who asks.
+	Version string
 
 	// Reload asks for a reload with each value; nil: never.
 	Reload <-chan os.Signal
@@ -45,6 +49,9 @@ type daemon struct {
 	places  places
 	relay   *relay.Relay
 	resolve *resolving
+	sampler *sampler
+	started time.Time
+	ready   atomic.Bool
 	quit    chan struct{} // closed when the relay has stopped
 	loading chan struct{} // holds one while somebody reads the configuration
 
@@ -66,7 +73,7 @@ func Run(ctx context.Context, options Options) error {
 	if err != nil {
 		return err
 	}
-	d := &daemon{options: options, loading: make(chan struct{}, 1), config: cfg, output: options.Log(cfg), places: placesOf(cfg, options.Getenv)}
+	d := &daemon{options: options, loading: make(chan struct{}, 1), started: time.Now(), config: cfg, output: options.Log(cfg), places: placesOf(cfg, options.Getenv)}
 	defer d.output.Close(closeLog)
 	d.log = d.output.Logger()
 	for _, warning := range warnings {
@@ -134,15 +141,20 @@ func (d *daemon) run(ctx context.Context, control net.Listener, saved *state.Sna
 	d.resolve.wait(ctx, resolveFirst)
 
 	d.quit = make(chan struct{})
+	d.sampler = newSampler(d.relay, time.Now())
 	// Beside is cancelled when the relay stops, which it may do by itself.
 	beside, cancel := context.WithCancel(ctx)
 	var working sync.WaitGroup
 	working.Go(func() { d.tellManager(beside) })
 	working.Go(func() { d.sayChanges(beside) })
+	working.Go(func() { d.sampler.run(beside) })
+	if listener, host := d.listenForHTTP(); listener != nil {
+		working.Go(func() { d.tellByHTTP(beside, listener, host) })
+	}
 	working.Go(func() { d.reloadWhenAsked(beside) })
 	if control != nil {
 		working.Go(func() {
-			if err := admin.Serve(beside, control, d, d.log); err != nil {
+			if err := admin.Serve(beside, control, d, d, d.log); err != nil {
 				d.log.Error("the control socket failed", "error", err)
 			}
 		})

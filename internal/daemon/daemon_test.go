@@ -29,6 +29,8 @@ func configured(t *testing.T, flags ...config.Setting) *config.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Those who want it say so: the default is one for all relays of a machine.
+	flags = append([]config.Setting{{Name: "--admin-http", Key: "admin.http", Value: config.None}}, flags...)
 	cfg, _, err := config.Load(defaults, nil, nil, flags)
 	if err != nil {
 		t.Fatal(err)

@@ -14,7 +14,7 @@ import (
 )
 
 // needRestart are the keys that a running daemon cannot change.
-var needRestart = []string{"listen", "socket.trains", "admin.socket", "state.file", "log.format"}
+var needRestart = []string{"listen", "socket.trains", "admin.socket", "admin.http", "state.file", "log.format"}
 
 // loadWithin is how long a reload waits for the configuration to be read.
 const loadWithin = 20 * time.Second

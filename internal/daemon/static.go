@@ -300,3 +300,14 @@ func (d *daemon) noteNames(names []state.Name) {
 	d.names.Store(&names)
 	d.resolved.Add(1)
 }
+
+// namesByAddress returns how the static peers are configured that have names.
+func (d *daemon) namesByAddress() map[netip.AddrPort]string {
+	names := make(map[netip.AddrPort]string)
+	if known := d.names.Load(); known != nil {
+		for _, name := range *known {
+			names[name.Addr] = name.Text
+		}
+	}
+	return names
+}

@@ -1,0 +1,102 @@
+// What is known of one peer, and why an address gets what it gets.
+
+import { get } from "./api.js";
+import { element, setText } from "./dom.js";
+import { bytes, count, duration, moment, rate } from "./format.js";
+import { explain } from "./reasons.js";
+
+/** states puts into words what a state of a peer means. */
+export const states = {
+  ok: "takes part",
+  quarantined: "the network says that it cannot be reached; it is sent to again when it is heard or, if it is static, after some seconds",
+  held: "left out for a moment, to see whether it only brings back what it gets",
+  cut: "cut off, because it brings back what was relayed already",
+  silent: "nothing is heard of it",
+};
+
+const joins = {
+  open: "by sending a datagram (join: open)",
+  cookie: "by a cookie, which proves its address (join: cookie)",
+  secret: "by the secret of its rule (join: secret)",
+  static: "by the configuration (peers.static)",
+};
+
+/** Details are those of one peer; element is what to show. */
+export class Details {
+  #fields = new Map();
+  #list = element("dl", { class: "fields" });
+  #drops = element("dl", { class: "reasons" });
+  #dropped = "";
+
+  constructor(address) {
+    this.element = element("div", { class: "details" }, this.#list, this.#drops, whyPanel(address));
+  }
+
+  /** show brings them up to date; now is the daemon's time in seconds. */
+  show(peer, now) {
+    const when = (text) => {
+      const date = new Date(text);
+      const ago = now - date.getTime() / 1000;
+      return moment(date) + (ago >= 0 ? `, ${duration(ago)} ago` : `, in ${duration(-ago)}`);
+    };
+    this.#field("State", peer.state + (states[peer.state] ? ": " + states[peer.state] : ""));
+    this.#field("May", peer.may === "both" ? "send and receive" : peer.may);
+    this.#field("Joined", (peer.joined ? when(peer.joined) + ", " : "") + (joins[peer.joined_by] ?? peer.joined_by ?? ""));
+    this.#field("Heard", peer.heard ? when(peer.heard) : "never");
+    this.#field("Expires", peer.expires ? when(peer.expires) + ", unless it is heard" : "never");
+    this.#field("From it", `${count(peer.received)} datagrams, ${bytes(peer.received_bytes)}; ${rate(peer.received_rate)} datagrams/s, ${bytes(peer.received_bytes_rate)}/s`);
+    this.#field("To it", `${count(peer.delivered)} datagrams, ${bytes(peer.delivered_bytes)}; ${rate(peer.delivered_rate)} datagrams/s, ${bytes(peer.delivered_bytes_rate)}/s`);
+    this.#field("Dropped", peer.dropped_total > 0 ? count(peer.dropped_total) + " datagrams" : "none");
+
+    const drops = Object.entries(peer.dropped ?? {}).filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]);
+    const now_ = JSON.stringify(drops);
+    if (now_ === this.#dropped) return;
+    this.#dropped = now_;
+    this.#drops.replaceChildren(...drops.flatMap(([reason, n]) => {
+      const [, means, helps] = explain(reason);
+      return [element("dt", {}, element("code", {}, reason), " ", count(n)), element("dd", {}, means, " ", helps)];
+    }));
+  }
+
+  #field(name, text) {
+    if (!this.#fields.has(name)) {
+      const dd = element("dd");
+      this.#fields.set(name, dd);
+      this.#list.append(element("div", {}, element("dt", {}, name), dd));
+    }
+    setText(this.#fields.get(name), text);
+  }
+}
+
+/** whyPanel is a button that asks the daemon what would happen, and did happen,
+ * to the datagrams of an address, and shows the answer. */
+export function whyPanel(address) {
+  const answer = element("div", { class: "answer", role: "status" });
+  const button = element("button", { type: "button", class: "why" }, "Why? What would happen to its datagrams");
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    try {
+      answer.replaceChildren(...whyAnswer(await get("why", { address })));
+    } catch (error) {
+      answer.replaceChildren(element("p", {}, error.status ? error.message : "The daemon does not answer."));
+      if (error.hint) answer.append(element("p", { class: "quiet" }, error.hint));
+    }
+    button.disabled = false;
+    button.focus({ preventScroll: true });
+  });
+  return element("div", { class: "why-panel" },
+    element("p", {}, button, " ", element("span", { class: "quiet" }, "or ", element("code", {}, "udprelay why " + address))), answer);
+}
+
+function whyAnswer(why) {
+  const list = [element("p", { class: "verdict" }, why.verdict ?? "")];
+  if (why.would?.length > 0) {
+    list.push(element("h4", {}, "What would happen, step by step"),
+      element("ol", {}, ...why.would.map((w) => element("li", {}, w.step, ": ", element("b", {}, w.result)))));
+  }
+  if (why.did?.length > 0) {
+    list.push(element("h4", {}, "What was dropped"),
+      element("ul", {}, ...why.did.map((d) => element("li", {}, element("code", {}, d.reason), ` ${count(d.count)}` + (d.last ? ", last " + moment(new Date(d.last)) : "")))));
+  }
+  return list;
+}

@@ -1,0 +1,39 @@
+// Why datagrams are dropped, and what helps: docs/performance.md and the log
+// say the same.
+
+/** reasons has for each the way on which it strikes ("in" is counted once a
+ * datagram, "out" once a receiver), what it means and what helps. */
+export const reasons = {
+  rule: ["in", "No rule of access lets the sender in.", "To let these senders in, add a rule to access."],
+  banned: ["in", "The sender is banned.", "udprelay ban --list shows the bans, udprelay unban lifts one."],
+  table_full: ["in", "The sender is unknown, and the table of peers is full.", "To take more peers, raise peers.max; if there should not be so many, see who takes the places."],
+  address_full: ["in", "The sender is unknown, and its address has as many peers as one may have.", "To take more peers of one address, raise peers.max_per_address."],
+  never_a_peer: ["in", "The sender can be no peer: port 0, multicast, broadcast or the relay itself.", "See what sends from such an address; no setting lets it in."],
+  may_not_send: ["in", "The rule of the sender lets it only receive.", "If it should send, say may: both or may: send in its rule."],
+  unproven: ["in", "The sender has not proved itself, as its rule of access asks. Who joins begins with one.", "Clients that can prove themselves, such as udprelay join; plain UDP tools need a rule with join: open."],
+  bad_proof: ["in", "A proof was forged, replayed, too old or not whole.", "Somebody guesses, has the wrong secret, or was too slow: a cookie is good for a minute."],
+  join_rate: ["in", "The sender is unknown, and too many join at the moment.", "See who they are; to let more join in a second, raise peers.joins_per_second or peers.joins_per_second_per_address."],
+  peer_rate: ["in", "The sender is over the limit for one peer.", "To let a peer send more, raise limits.peer_datagrams_per_second or limits.peer_bytes_per_second."],
+  storm: ["in", "The datagram goes round in a loop: its sender brings back what was relayed already.", "Two relays or peers that echo are linked in a ring; take one link away."],
+  receive_queue_full: ["in", "Datagrams came faster than they could leave, or, seldom, with wrong checksums; the kernel dropped them.", "For bursts, a larger socket.receive_buffer; for a steady load, fewer peers or a faster core: a full buffer is also delay."],
+  egress_limit: ["out", "The relay is over its limit of bytes a second.", "To send more, raise limits.egress_bytes_per_second."],
+  quarantined: ["out", "The network says that the receiver cannot be reached, or it does not answer ARP or neighbour discovery.", "See to the receiver. It is sent to again when it is heard or, if it is static, after some seconds."],
+  held: ["out", "The receiver was left out for a moment, to see whether it only brings back what it gets.", "Nothing is to be done; a storm, if there is one, is a reason of its own."],
+  too_big: ["out", "The datagram is longer than the way to the receiver can carry.", "Smaller datagrams."],
+  filtered: ["out", "A firewall on the machine of the relay forbids sending to the receiver.", "See the firewall's rules for what leaves."],
+  unreachable: ["out", "The machine of the relay has no route to the receiver.", "See its routes (ip route get ADDRESS)."],
+  no_buffer: ["out", "The send buffer, or the queue of a network interface, was full: the interface is slower than the relay.", "For bursts, a larger socket.send_buffer or a longer queue of the interface (tc -s qdisc counts what it drops); a faster interface."],
+  stopped: ["out", "The relay was stopped, and there was no time left for it.", "What was received before a stop has a second to leave; this did not."],
+  send_failed: ["out", "Another error of the system while sending.", "The log of the daemon has the error."],
+};
+
+/** ways puts into words on which way a reason strikes. */
+export const ways = {
+  in: "on the way in, counted once a datagram",
+  out: "on the way out, counted once a receiver",
+};
+
+/** explain returns the entry of a reason, also of one that a newer daemon has. */
+export function explain(reason) {
+  return Object.hasOwn(reasons, reason) ? reasons[reason] : ["", "This page does not know the reason.", "See the daemon's documentation."];
+}

@@ -1,0 +1,272 @@
+package admin
+
+import (
+	"context"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
+	"pgregory.net/rapid"
+
+	"udprelay/relay"
+)
+
+// busy is the status of a daemon that has done everything, each as often as no
+// other.
+func busy() Status {
+	status := Status{
+		Version: "1.2.3", Ready: true, Started: Time{time.UnixMilli(1_700_000_000_500)},
+		Peers:    PeerCount{Learned: 12, Static: 2, Receivers: 13, Max: 10000, Quarantined: 3},
+		Counters: Counters{Received: 101, ReceivedBytes: 102, KeepAlives: 103, Relayed: 104, Delivered: 105, DeliveredBytes: 106, Answers: 107, AnswerBytes: 108, StrayErrors: 109, Joined: 110, Left: 111},
+		Drops:    map[string]uint64{},
+		Rules:    []Rule{{From: "loopback", Refused: 201}, {From: "private", Refused: 202}, {Refused: 203}},
+		Buffers:  Buffers{Receive: 301, ReceiveUsed: 302, Send: 303, SendUsed: 304},
+	}
+	for i, reason := range relay.Drops() {
+		status.Drops[reason.String()] = uint64(400 + i)
+	}
+	return status
+}
+
+func told(status Status) func() Status { return func() Status { return status } }
+
+// ours returns a registry with the metrics of a status alone; it finds metrics
+// that contradict their description.
+func ours(status Status) *prometheus.Registry {
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(&collector{told(status)})
+	return registry
+}
+
+// gathered returns the values of all series, by name and labels.
+func gathered(t rapid.TB, from prometheus.Gatherer) map[string]float64 {
+	t.Helper()
+	families, err := from.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := make(map[string]float64)
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			name := family.GetName()
+			for _, label := range m.GetLabel() {
+				name += " " + label.GetName() + "=" + label.GetValue()
+			}
+			switch family.GetType() {
+			case dto.MetricType_COUNTER:
+				values[name] = m.GetCounter().GetValue()
+			case dto.MetricType_GAUGE:
+				values[name] = m.GetGauge().GetValue()
+			}
+		}
+	}
+	return values
+}
+
+func TestMetricsTellTheStatus(t *testing.T) {
+	values := gathered(t, ours(busy()))
+	want := map[string]float64{
+		"received_datagrams_total": 101, "received_bytes_total": 102, "keep_alives_total": 103, "relayed_datagrams_total": 104,
+		"delivered_datagrams_total": 105, "delivered_bytes_total": 106, "answers_total": 107, "answer_bytes_total": 108,
+		"stray_errors_total": 109, "peers_joined_total": 110, "peers_left_total": 111,
+		"peers kind=learned": 12, "peers kind=static": 2, "peers_limit": 10000, "peers_quarantined": 3,
+		"refused_datagrams_total rule=access[0]": 201, "refused_datagrams_total rule=access[1]": 202, "refused_datagrams_total rule=none": 203,
+		"receive_buffer_bytes": 301, "receive_buffer_used_bytes": 302, "send_buffer_bytes": 303, "send_buffer_used_bytes": 304,
+		"start_time_seconds": 1_700_000_000.5, "ready": 1,
+	}
+	for i, reason := range relay.Drops() {
+		want["dropped_datagrams_total reason="+reason.String()] = float64(400 + i)
+	}
+	for name, value := range want {
+		if got, there := values["udprelay_"+name]; !there || got != value {
+			t.Errorf("%s: want %v, got %v (there: %v)", name, value, got, there)
+		}
+		delete(values, "udprelay_"+name)
+	}
+	left := slices.Collect(maps.Keys(values))
+	if len(left) != 1 || !strings.HasPrefix(left[0], "udprelay_build_info goversion=go") || !strings.HasSuffix(left[0], " version=1.2.3") || values[left[0]] != 1 {
+		t.Errorf("want build_info and nothing else to be left, got %v", left)
+	}
+}
+
+func TestEachReasonIsThereBeforeItHappens(t *testing.T) {
+	values := gathered(t, ours(Status{}))
+	for _, reason := range relay.Drops() {
+		if got, there := values["udprelay_dropped_datagrams_total reason="+reason.String()]; !there || got != 0 {
+			t.Errorf("%s: want 0, got %v (there: %v)", reason, got, there)
+		}
+	}
+	for name := range values {
+		if strings.Contains(name, "buffer_") && strings.HasSuffix(name, "_bytes") {
+			t.Errorf("want no %s where the kernel does not tell", name)
+		}
+	}
+}
+
+func TestMetricsFollowTheConventions(t *testing.T) {
+	problems, err := testutil.GatherAndLint(newMetrics(told(busy())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, problem := range problems {
+		t.Errorf("%s: %s", problem.Metric, problem.Text)
+	}
+	families, err := ours(busy()).Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if counts := family.GetType() == dto.MetricType_COUNTER; counts != strings.HasSuffix(family.GetName(), "_total") {
+			t.Errorf("%s is a %s", family.GetName(), family.GetType())
+		}
+	}
+}
+
+// What can be in the labels is what there is of reasons and rules; peers make no
+// series.
+func TestSeriesAreBounded(t *testing.T) {
+	const rules = 1000 // as many as a configuration may have
+	status := busy()
+	small := len(gathered(t, ours(status)))
+	status.Peers = PeerCount{Learned: 1_000_000, Static: 10_000, Receivers: 1_010_000, Max: 1_000_000, Quarantined: 500_000}
+	if got := len(gathered(t, ours(status))); got != small {
+		t.Errorf("a million peers make %d series of %d", got, small)
+	}
+	status.Drops["something new"] = 7
+	if got := len(gathered(t, ours(status))); got != small {
+		t.Errorf("a reason that is none makes %d series of %d", got, small)
+	}
+	status.Rules = make([]Rule, rules+1)
+	if got, want := len(gathered(t, ours(status))), small-3+rules+1; got != want {
+		t.Errorf("%d rules: want %d series, got %d", rules, want, got)
+	}
+	if all := len(gathered(t, newMetrics(told(busy())))); all < 60 || all > 110 {
+		t.Errorf("docs/monitoring.md says that there are about 90 series, and there are %d", all)
+	}
+}
+
+// What a daemon counts only grows, and so must what is told of it.
+func TestCountersNeverGoBack(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		before := busy()
+		grows := func(n *uint64, name string) { *n += rapid.Uint64Range(0, 1<<62).Draw(t, name) }
+		after := before
+		after.Drops, after.Rules = maps.Clone(before.Drops), slices.Clone(before.Rules)
+		c := &after.Counters
+		for name, n := range map[string]*uint64{"received": &c.Received, "received_bytes": &c.ReceivedBytes, "keep_alives": &c.KeepAlives, "relayed": &c.Relayed, "delivered": &c.Delivered,
+			"delivered_bytes": &c.DeliveredBytes, "answers": &c.Answers, "answer_bytes": &c.AnswerBytes, "stray_errors": &c.StrayErrors, "joined": &c.Joined, "left": &c.Left} {
+			grows(n, name)
+		}
+		for i := range after.Rules {
+			grows(&after.Rules[i].Refused, "refused")
+		}
+		for _, reason := range relay.Drops() {
+			n := after.Drops[reason.String()]
+			grows(&n, reason.String())
+			after.Drops[reason.String()] = n
+		}
+		after.Peers, after.Ready = PeerCount{}, false // these may go back
+		first, second := gathered(t, ours(before)), gathered(t, ours(after))
+		counters := 0
+		for name, value := range first {
+			if metric, _, _ := strings.Cut(name, " "); strings.HasSuffix(metric, "_total") {
+				if counters++; second[name] < value {
+					t.Errorf("%s goes from %v to %v", name, value, second[name])
+				}
+			}
+		}
+		if want := 11 + 3 + len(relay.Drops()); counters != want {
+			t.Errorf("want %d counters, got %d", want, counters)
+		}
+	})
+}
+
+func TestAScrapeAsksOnce(t *testing.T) {
+	asked := 0
+	handler := metricsHandler(func() Status { asked++; return busy() })
+	for accept, want := range map[string]struct{ kind, line string }{
+		"": {"text/plain; version=0.0.4", "\nudprelay_received_datagrams_total 101\n"},
+		"application/openmetrics-text;version=1.0.0": {"application/openmetrics-text; version=1.0.0", "\nudprelay_received_datagrams_total 101.0\n"},
+	} {
+		asked = 0
+		request := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+		request.Header.Set("Accept", accept)
+		recorder := httptest.NewRecorder()
+		handler.ServeHTTP(recorder, request)
+		body := recorder.Body.String()
+		if kind := recorder.Header().Get("Content-Type"); recorder.Code != http.StatusOK || !strings.HasPrefix(kind, want.kind) || !strings.Contains(body, want.line) {
+			t.Errorf("accept %q: want %s with %q, got %d, %s: %s", accept, want.kind, want.line, recorder.Code, kind, body)
+		}
+		if ends := strings.HasSuffix(body, "# EOF\n"); ends != (accept != "") {
+			t.Errorf("accept %q: ends with # EOF: %v", accept, ends)
+		}
+		for _, name := range []string{"go_goroutines", "go_info{"} {
+			if !strings.Contains(body, "\n"+name) {
+				t.Errorf("want %s", name)
+			}
+		}
+		if asked != 1 {
+			t.Errorf("want the status to be asked for once, got %d times", asked)
+		}
+	}
+}
+
+// A daemon that hangs holds no more than a few scrapes.
+func TestScrapesAreBounded(t *testing.T) {
+	release := make(chan struct{})
+	var asked atomic.Int64
+	handler := metricsHandler(func() Status {
+		asked.Add(1)
+		<-release
+		return busy()
+	})
+	server := httptest.NewServer(handler)
+	defer server.Close()
+	answers := make(chan int, scrapesAtOnce)
+	scrape := func() (int, string) {
+		response, err := client.Get(server.URL)
+		if err != nil {
+			return 0, err.Error()
+		}
+		defer response.Body.Close()
+		body, _ := io.ReadAll(response.Body)
+		return response.StatusCode, string(body)
+	}
+	for range scrapesAtOnce {
+		go func() {
+			code, _ := scrape()
+			answers <- code
+		}()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for asked.Load() < scrapesAtOnce {
+		select {
+		case <-ctx.Done():
+			close(release)
+			t.Fatalf("want %d scrapes under way, got %d", scrapesAtOnce, asked.Load())
+		case <-time.After(time.Millisecond):
+		}
+	}
+	if code, body := scrape(); code != http.StatusServiceUnavailable {
+		t.Errorf("want 503 for one too many, got %d: %s", code, body)
+	}
+	close(release)
+	for range scrapesAtOnce {
+		if code := <-answers; code != http.StatusOK {
+			t.Errorf("want 200 for those that waited, got %d", code)
+		}
+	}
+	if code, body := scrape(); code != http.StatusOK {
+		t.Errorf("want 200 when there is room again, got %d: %s", code, body)
+	}
+}

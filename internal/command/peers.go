@@ -1,0 +1,254 @@
+package command
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"udprelay/internal/admin"
+)
+
+const (
+	// defaultPeers is how many peers are shown if nobody says how many.
+	defaultPeers = 50
+
+	// peersAtOnce is how many the API gives in one answer at most.
+	peersAtOnce = 1000
+)
+
+var peersDescription = `Lists the peers of a running relay, in the order in which they joined: address,
+name (of static peers, as configured), state, when the last datagram came from
+it, datagrams from it and to it in a second (smoothed over some seconds) and
+since it joined, and how many of its datagrams, both ways, were dropped. A wide
+terminal gets bytes, reasons of drops and more; so does a file or a pipe, unless
+COLUMNS in the environment says how wide it is.
+
+States: ok; silent, not heard for three quarters of the expiry; quarantined, it
+cannot be reached and nothing is sent to it; held and cut, it seems to bring back
+what it gets; banned.
+
+Numbers have SI prefixes: 1.23k is 1,230. INB and OUTB are payload bytes. --json
+has all exactly, as the API tells it, in one object.
+
+Fields to sort by: ` + wrapped(admin.SortFields()) + `.
+
+With --watch it is shown again every second: on a terminal in place, with as many
+peers as it has lines for, elsewhere one below the other, with --json one line
+each. When the relay goes away it says so and goes on trying. Ctrl-C ends it,
+with exit code 0. If no relay answers the first time, the exit code is 69.
+
+` + socketText + `
+
+Examples:
+  udprelay peers
+  udprelay peers --watch --sort -received_rate    # who sends most
+  udprelay peers --state quarantined --limit 0    # all that cannot be reached
+  udprelay peers --search 192.0.2. --json | jq '.peers[].address'`
+
+// wrapped returns a list of words in lines of a help page.
+func wrapped(words []string) string {
+	text, line := "", len("Fields to sort by: ")
+	for i, word := range words {
+		if i > 0 {
+			text += ","
+			if line += len(word) + 2; line > 78 {
+				text, line = text+"\n", len(word)
+			} else {
+				text += " "
+			}
+		} else {
+			line += len(word)
+		}
+		text += word
+	}
+	return text
+}
+
+func peersCommand(world World) *cli.Command {
+	return &cli.Command{
+		Name:        "peers",
+		Usage:       "list the peers of a running relay",
+		Description: peersDescription,
+		Flags: slices.Concat(viewFlags(), []cli.Flag{
+			&cli.StringFlag{Name: "sort", Usage: "sort by `FIELD`, such as received; -FIELD: the largest first"},
+			&cli.StringFlag{Name: "search", Usage: "only peers with `TEXT` in their address or name"},
+			&cli.StringFlag{Name: "state", Usage: "only peers in the state `WORD`"},
+			&cli.StringFlag{Name: "kind", Usage: "only peers of the kind `WORD`: static or learned"},
+			&cli.IntFlag{Name: "limit", Value: defaultPeers, Usage: "`NUMBER` of peers at most; 0: all"},
+		}, socketFlags()),
+		Action: func(c *cli.Context) error {
+			if err := noMoreThan(c, 0); err != nil {
+				return err
+			}
+			query, err := peersQuery(c)
+			if err != nil {
+				return err
+			}
+			limit := c.Int("limit")
+			return runView(c, view{world: world, ask: func(ctx context.Context, client admin.Client, lines int) (told, error) {
+				return askPeers(ctx, client, query, limit, lines)
+			}})
+		},
+	}
+}
+
+// peersQuery returns what the flags ask for, but for the limit.
+func peersQuery(c *cli.Context) (admin.Query, error) {
+	field, descending := strings.CutPrefix(c.String("sort"), "-")
+	if descending && field == "" {
+		return admin.Query{}, &usageFailure{"--sort - names no field", helpHint(c)}
+	}
+	query := admin.Query{Sort: field, Descending: descending, Search: c.String("search"), State: c.String("state"), Kind: c.String("kind")}
+	if _, err := admin.ParseQuery(query.Values()); err != nil {
+		return query, &usageFailure{"--" + err.Error(), helpHint(c)}
+	}
+	if limit := c.Int("limit"); limit < 0 {
+		return query, &usageFailure{fmt.Sprintf("--limit %d: want 0 or more", limit), helpHint(c)}
+	}
+	return query, nil
+}
+
+// aroundPeers is how many lines a table of peers has besides the peers.
+const aroundPeers = 2
+
+// askPeers asks for no more than limit peers, 0: for all, in as many pages as
+// it takes. Peers that come and go meanwhile can be missing, but none is there
+// twice.
+func askPeers(ctx context.Context, client admin.Client, query admin.Query, limit, lines int) (told, error) {
+	if lines > 0 {
+		room := max(lines-aroundPeers, 1)
+		if limit == 0 || limit > room {
+			limit = room
+		}
+	}
+	var all admin.PeerPage
+	seen := map[netip.AddrPort]bool{}
+	for {
+		query.Limit = peersAtOnce
+		if limit > 0 {
+			query.Limit = min(limit-len(all.Peers), peersAtOnce)
+		}
+		page, err := askPage(ctx, client, query)
+		if err != nil {
+			return nil, err
+		}
+		all.Total, all.Matched = page.Total, page.Matched
+		for _, p := range page.Peers {
+			if !seen[p.Address] {
+				seen[p.Address] = true
+				all.Peers = append(all.Peers, p)
+			}
+		}
+		query.Offset += len(page.Peers)
+		if len(page.Peers) == 0 || query.Offset >= page.Matched || limit > 0 && len(all.Peers) >= limit {
+			return toldPeers{all, time.Now()}, nil
+		}
+	}
+}
+
+func askPage(ctx context.Context, client admin.Client, query admin.Query) (admin.PeerPage, error) {
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	return client.Peers(ctx, query)
+}
+
+// A toldPeers is what a daemon tells of its peers.
+type toldPeers struct {
+	admin.PeerPage
+	when time.Time
+}
+
+func (t toldPeers) object() any {
+	if t.Peers == nil {
+		t.Peers = []admin.Peer{}
+	}
+	return t.PeerPage
+}
+
+// lines returns a table that fits into width, and how many peers there are.
+func (t toldPeers) lines(width int) []string {
+	text := func(title string, rank, least int, cell func(*admin.Peer) string) column {
+		c := column{title: title, rank: rank, least: least}
+		for i := range t.Peers {
+			c.cells = append(c.cells, cell(&t.Peers[i]))
+		}
+		return c
+	}
+	const number = 5 // places
+	count := func(title string, rank int, n func(*admin.Peer) uint64) column {
+		c := text(title, rank, number, func(p *admin.Peer) string { return short(n(p)) })
+		c.right = true
+		return c
+	}
+	rate := func(title string, rank int, n func(*admin.Peer) float64) column {
+		c := text(title, rank, number, func(p *admin.Peer) string { return shortRate(n(p)) })
+		c.right = true
+		return c
+	}
+	heard := text("HEARD", 3, len("59s ago"), func(p *admin.Peer) string {
+		if p.Heard == nil {
+			return "never"
+		}
+		return ago(p.Heard.Time, t.when)
+	})
+	heard.right = true
+	joined := text("JOINED", 12, len("59s ago"), func(p *admin.Peer) string { return ago(p.Joined.Time, t.when) })
+	joined.right = true
+	columns := []column{text("ADDRESS", 0, len("192.0.2.255:65535"), func(p *admin.Peer) string { return p.Address.String() })}
+	if slices.ContainsFunc(t.Peers, func(p admin.Peer) bool { return nameOf(&p) != "" }) {
+		names := text("NAME", 5, 0, nameOf)
+		names.shortest = 12
+		columns = append(columns, names)
+	}
+	reasons := text("DROPPED FOR", 13, 0, reasonsOf)
+	reasons.shortest = 20
+	columns = append(columns,
+		text("STATE", 2, 0, func(p *admin.Peer) string { return printable(p.State) }),
+		heard,
+		rate("IN/S", 1, func(p *admin.Peer) float64 { return p.ReceivedRate }),
+		rate("OUT/S", 1, func(p *admin.Peer) float64 { return p.DeliveredRate }),
+		rate("INB/S", 8, func(p *admin.Peer) float64 { return p.ReceivedBytesRate }),
+		rate("OUTB/S", 8, func(p *admin.Peer) float64 { return p.DeliveredBytesRate }),
+		count("IN", 7, func(p *admin.Peer) uint64 { return p.Received }),
+		count("OUT", 6, func(p *admin.Peer) uint64 { return p.Delivered }),
+		count("INB", 9, func(p *admin.Peer) uint64 { return p.ReceivedBytes }),
+		count("OUTB", 9, func(p *admin.Peer) uint64 { return p.DeliveredBytes }),
+		count("DROPS", 4, func(p *admin.Peer) uint64 { return p.DroppedTotal }),
+		text("BY", 11, 0, func(p *admin.Peer) string { return printable(p.JoinedBy) }),
+		text("MAY", 10, 0, func(p *admin.Peer) string { return printable(p.May) }),
+		joined,
+		reasons)
+	last := fmt.Sprintf("%s of %s peers", counted(len(t.Peers)), counted(t.Total))
+	if len(t.Peers) < t.Matched && t.Matched < t.Total {
+		last = fmt.Sprintf("%s of %s that match, of %s peers", counted(len(t.Peers)), counted(t.Matched), counted(t.Total))
+	}
+	return append(layOut(columns, width), last)
+}
+
+// nameOf returns the name of a peer, if it says more than its address.
+func nameOf(p *admin.Peer) string {
+	if p.Name == p.Address.String() {
+		return ""
+	}
+	return printable(p.Name)
+}
+
+// reasonsOf returns why datagrams from or to a peer were dropped, the most
+// frequent reason first.
+func reasonsOf(p *admin.Peer) string {
+	reasons := slices.SortedFunc(maps.Keys(p.Dropped), func(a, b string) int {
+		return cmp.Or(cmp.Compare(p.Dropped[b], p.Dropped[a]), cmp.Compare(a, b))
+	})
+	var texts []string
+	for _, reason := range reasons {
+		texts = append(texts, fmt.Sprintf("%s %s", printable(reason), short(p.Dropped[reason])))
+	}
+	return strings.Join(texts, ", ")
+}

@@ -1,0 +1,118 @@
+package daemon
+
+import (
+	"context"
+	"time"
+
+	"udprelay/internal/admin"
+	"udprelay/peers"
+	"udprelay/relay"
+)
+
+// silentAfter is the part of the expiry after which a learned peer counts as
+// silent: its keep-alives are late.
+const silentAfter = 3.0 / 4
+
+// Turn waits until the loop of the relay has come round once more.
+func (d *daemon) Turn(ctx context.Context) error { return d.relay.Turn(ctx) }
+
+// Status returns what the daemon does, as a whole.
+func (d *daemon) Status() admin.Status {
+	now := time.Now()
+	stats, table := d.relay.Stats(), d.relay.Peers()
+	learned, static := table.Counts()
+	joined, left := table.Turnover()
+	d.reloading.Lock()
+	most := d.config.Peers.Max
+	d.reloading.Unlock()
+	status := admin.Status{
+		Version: d.options.Version,
+		Started: admin.Time{Time: d.started},
+		Now:     admin.Time{Time: now},
+		Uptime:  admin.Seconds{Duration: now.Sub(d.started)},
+		Listen:  d.relay.Addr().String(),
+		Way:     d.relay.Way(),
+		Ready:   d.ready.Load(),
+		Peers:   admin.PeerCount{Learned: learned, Static: static, Receivers: len(table.Receivers()), Max: most},
+		Counters: admin.Counters{
+			Received: stats.Received, ReceivedBytes: stats.ReceivedBytes, KeepAlives: stats.KeepAlives, Relayed: stats.Relayed,
+			Delivered: stats.Delivered, DeliveredBytes: stats.DeliveredBytes,
+			Answers: stats.Answers, AnswerBytes: stats.AnswerBytes, StrayErrors: stats.StrayErrors,
+			Joined: joined, Left: left,
+		},
+		Drops: make(map[string]uint64),
+		Rates: d.sampler.relayRates(),
+	}
+	buffers := d.relay.Buffers()
+	status.Buffers = admin.Buffers{Receive: buffers.Receive, ReceiveUsed: buffers.ReceiveUsed, Send: buffers.Send, SendUsed: buffers.SendUsed}
+	for _, reason := range relay.Drops() {
+		status.Drops[reason.String()] = stats.Dropped[reason]
+	}
+	for _, rule := range table.Rules() {
+		told := admin.Rule{From: rule.From, May: rule.May.String(), Refused: rule.Refused, Peers: rule.Peers}
+		if rule.Index != peers.NoRule {
+			told.Join = rule.Join.String()
+		}
+		status.Rules = append(status.Rules, told)
+	}
+	for _, p := range table.Peers() {
+		switch d.relay.PeerState(p).State {
+		case relay.StateQuarantined:
+			status.Peers.Quarantined++
+		case relay.StateBanned:
+			status.Peers.Banned++
+		}
+	}
+	return status
+}
+
+// Peers returns all peers, in the order in which they joined.
+func (d *daemon) Peers() []*admin.Peer {
+	now := time.Now()
+	table := d.relay.Peers()
+	names := d.namesByAddress()
+	expiry := table.Expiry()
+	all := table.Peers()
+	list, numbers := make([]*admin.Peer, 0, len(all)), make([]uint64, 0, len(all))
+	for _, p := range all {
+		list = append(list, d.tell(p, names[p.Addr()], expiry, now))
+		numbers = append(numbers, p.Number())
+	}
+	d.sampler.setRates(list, numbers, now)
+	return list
+}
+
+// tell returns what is known of p, but for its rates.
+func (d *daemon) tell(p *peers.Peer, name string, expiry time.Duration, now time.Time) *admin.Peer {
+	table, stats := d.relay.Peers(), d.relay.PeerStats(p)
+	told := &admin.Peer{
+		Address:  p.Addr(),
+		Static:   p.Static(),
+		May:      p.May().String(),
+		JoinedBy: p.Proof().String(),
+		Joined:   admin.Time{Time: table.Joined(p)},
+		State:    d.relay.PeerState(p).State.String(),
+		Received: stats.Received, ReceivedBytes: stats.ReceivedBytes,
+		Delivered: stats.Delivered, DeliveredBytes: stats.DeliveredBytes,
+		Dropped: make(map[string]uint64),
+	}
+	if told.Static {
+		told.JoinedBy, told.Name = "static", name
+	}
+	if heard, ever := table.LastHeard(p); ever {
+		told.Heard = &admin.Time{Time: heard}
+		if !told.Static {
+			told.Expires = &admin.Time{Time: heard.Add(expiry)}
+			if told.State == relay.StateOK.String() && now.Sub(heard) > time.Duration(silentAfter*float64(expiry)) {
+				told.State = "silent"
+			}
+		}
+	}
+	for _, reason := range relay.Drops() {
+		if n := stats.Dropped[reason]; n > 0 {
+			told.Dropped[reason.String()] = n
+			told.DroppedTotal += n
+		}
+	}
+	return told
+}
