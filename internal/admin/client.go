@@ -161,7 +161,7 @@ func (e *Unreachable) Hint() string {
 	case errors.Is(e.Err, fs.ErrPermission):
 		return "only root and the user of the relay may ask it; try sudo"
 	case Absent(e.Err):
-		return "is the relay running? --socket names the socket of another one, such as /run/udprelay-NAME/control.sock"
+		return "is the relay running? one that has no control socket says so when it starts; --socket names the socket of another one, such as /run/udprelay-NAME/control.sock"
 	}
 	return ""
 }

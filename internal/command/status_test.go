@@ -120,7 +120,7 @@ func TestStatusSaysWhatToDoWhenNobodyAnswers(t *testing.T) {
 				flag, value string
 				want        outcome
 			}{
-				{"--socket", socket, outcome{69, "", nobody + "hint: is the relay running? --socket names the socket of another one, such as /run/udprelay-NAME/control.sock\n"}},
+				{"--socket", socket, outcome{69, "", nobody + "hint: is the relay running? one that has no control socket says so when it starts; --socket names the socket of another one, such as /run/udprelay-NAME/control.sock\n"}},
 				{"--config", named, outcome{69, "", nobody + another}},
 				{"--config", none, outcome{69, "", "udprelay: no control socket: the configuration says admin.socket: none\n" + another}},
 			} {

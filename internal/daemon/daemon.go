@@ -185,6 +185,9 @@ func (d *daemon) run(ctx context.Context, control net.Listener, saved *state.Sna
 // that is there without being asked for gives way to that of another daemon.
 func (d *daemon) listenForControl() (net.Listener, error) {
 	if d.places.control == "" {
+		if d.config.Admin.Socket != config.None {
+			d.log.Info("no control socket: there is no directory for it", "hint", "--admin-socket FILE gives this relay one, and status --socket FILE asks there")
+		}
 		return nil, nil
 	}
 	if err := d.places.makeRuntime(); err != nil && !d.places.controlAsked {

@@ -128,6 +128,15 @@ func TestAStateFileThatCannotBeWrittenKeepsNobodyFromRelaying(t *testing.T) {
 	listener.hears(t, "all the same")
 }
 
+func TestARelayWithoutAControlSocketSaysHowToGetOne(t *testing.T) {
+	start(t, surroundings{}).await(t, `level=INFO msg="no control socket: there is no directory for it" hint="--admin-socket FILE`)
+	quiet := start(t, surroundings{}, keyed("admin.socket", "none"))
+	quiet.addr(t)
+	if strings.Contains(quiet.log.String(), "control socket") {
+		t.Errorf("want nothing said of a socket that is not wanted, got\n%s", &quiet.log)
+	}
+}
+
 func TestASecondRelayOfAUserGoesWithoutAControlSocket(t *testing.T) {
 	directory := shortDirectory(t)
 	environ := func(name string) string {
