@@ -221,11 +221,13 @@ func (t *Table) Forget(p *Peer) bool {
 	return len(t.remove(func(other *Peer) bool { return other == p && !p.Static() })) > 0
 }
 
-// Kick is Forget for the learned peer at addr, if there is one. It may join
-// again with its next datagram.
-func (t *Table) Kick(addr netip.AddrPort) bool {
-	p := t.Lookup(addr)
-	return p != nil && t.Forget(p)
+// Kick takes the learned peers out for which out holds, and returns them, in the
+// order in which they joined. They may join again with their next datagram. Out
+// must not call a method of the table.
+func (t *Table) Kick(out func(*Peer) bool) []*Peer {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.remove(func(p *Peer) bool { return !p.Static() && out(p) })
 }
 
 // admit decides about a sender that the look-up did not find.

@@ -67,7 +67,7 @@ func TestExplanationSaysWhatWouldHappen(t *testing.T) {
 			o.Peers.JoinsPerSecond = 1
 			r.Apply(*o)
 			r.Peers().Heard(numbered(100), r.began.Add(time.Hour))
-			r.Peers().Kick(numbered(100))
+			r.Peers().Kick(func(p *peers.Peer) bool { return p.Addr() == numbered(100) })
 		}, "join rate", "known peer", "refused for now: too many join: 1 in a second are reached", "nothing is sent to it: it is no peer"},
 		{"limit", "192.0.2.1:1", func(r *Relay, o *Options) {
 			o.Limits.PeerDatagrams = 10

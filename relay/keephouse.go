@@ -143,7 +143,7 @@ func (l *dropLog) say(s Stats, now time.Time, last bool) {
 // advice is what an operator can do about a reason.
 var advice = [drops]string{
 	DropRule:             "to let these senders in, add a rule to access",
-	DropBanned:           "these senders are banned, whatever the rules of access say",
+	DropBanned:           "these senders are banned, whatever the rules of access say; udprelay ban --list shows the bans, udprelay unban takes one away",
 	DropTableFull:        "to take more peers, raise peers.max; if there should not be so many, see who takes the places",
 	DropAddressFull:      "to take more peers of one address, raise peers.max_per_address",
 	DropUnproven:         "these senders have not proved themselves, as their rule in access asks; plain UDP tools need a rule with join: open",

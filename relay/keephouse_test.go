@@ -1,6 +1,9 @@
 package relay
 
 import (
+	"bytes"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 )
@@ -30,5 +33,18 @@ func TestPeersDoNotExpireForKeepAlivesThatTheKernelDropped(t *testing.T) {
 		if got := lost.instead(after(step.second), expiry); !got.Equal(after(step.counts)) {
 			t.Errorf("after %d s: want peers judged as after %d s; got %v", step.second, step.counts, got.Sub(began))
 		}
+	}
+}
+
+func TestWhoIsBannedIsToldByTheLogWithTheCommands(t *testing.T) {
+	var text bytes.Buffer
+	said := dropLog{counters: new(counters), log: slog.New(slog.NewTextHandler(&text, nil))}
+	var stats Stats
+	stats.Dropped[DropBanned] = 3
+	said.say(stats, time.Now(), false)
+	const want = `level=WARN msg="datagrams dropped" reason=banned count=3 total=3 ` +
+		`hint="these senders are banned, whatever the rules of access say; udprelay ban --list shows the bans, udprelay unban takes one away"`
+	if got := text.String(); !strings.Contains(got, want) || strings.Count(got, "\n") != 1 {
+		t.Errorf("want a line with\n%s\ngot\n%s", want, got)
 	}
 }
