@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -37,6 +38,7 @@ const documentation = " /usr/share/doc/udprelay/"
 var documents = map[string][]string{
 	"": {
 		"CHANGELOG.md", "README.md", "config.yaml", "copyright", "docs/configuration.md", "docs/security.md",
+		"docs/monitoring/grafana-dashboard.json", "docs/monitoring/udprelay-alerts.yaml",
 		"examples/low-port.conf", "examples/notify-reload.conf", "examples/secret.conf", "examples/socket-activated.conf",
 	},
 	"deb": {"changelog.gz"},
@@ -96,6 +98,43 @@ func TestPackagesHaveTheFiles(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Pages refer to other pages, pictures and files.
+var link = regexp.MustCompile(`\]\(([^)#:]+)(?:#[^)]*)?\)|src="([^":]+)"`)
+
+func TestLinksOfPackagedPagesLeadToPackagedFiles(t *testing.T) {
+	// What is in the source only.
+	source := regexp.MustCompile(`^(LICENSE|internal/.*)$`)
+	root := filepath.Join(unpack(t, "udprelay_1.2.3_amd64.deb"), documentation[1:])
+	pages, err := filepath.Glob(filepath.Join(root, "docs/*.md"))
+	if err != nil || len(pages) == 0 {
+		t.Fatalf("want pages in the package; got %v, %v", pages, err)
+	}
+	links := 0
+	for _, page := range append(pages, filepath.Join(root, "README.md")) {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range link.FindAllStringSubmatch(string(text), -1) {
+			to, err := filepath.Rel(root, filepath.Join(filepath.Dir(page), found[1]+found[2]))
+			if err != nil || source.MatchString(to) {
+				continue
+			}
+			if links++; !exists(filepath.Join(root, to)) {
+				t.Errorf("%s: want %s in the package, to which it has a link", filepath.Base(page), to)
+			}
+		}
+	}
+	if links < 20 {
+		t.Errorf("want at least 20 links; got %d", links)
+	}
+}
+
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
 }
 
 func TestConfigurationIsKeptOnUpgrades(t *testing.T) {

@@ -10,10 +10,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -22,6 +24,7 @@ import (
 type control struct {
 	reloaded Reloaded
 	err      error
+	asked    []string      // who is to be kicked, banned and unbanned
 	entered  chan struct{} // nil: nobody waits for the reload to begin
 	leave    chan struct{}
 }
@@ -40,6 +43,21 @@ func (c *control) Tap(_ context.Context, wish Tap, w io.Writer) error {
 	}
 	_, err := fmt.Fprintf(w, "%v %d", wish.Peers, wish.SnapLen)
 	return err
+}
+
+func (c *control) Kick(from netip.Prefix, port uint16) (Kicked, error) {
+	c.asked = append(c.asked, fmt.Sprintf("kick %v port %d", from, port))
+	return Kicked{Removed: []netip.AddrPort{netip.AddrPortFrom(from.Addr(), max(port, 1))}, Count: 1}, c.err
+}
+
+func (c *control) Ban(from netip.Prefix, duration time.Duration, reason string) (Banned, error) {
+	c.asked = append(c.asked, fmt.Sprintf("ban %v for %v: %s", from, duration, reason))
+	return Banned{Ban: banOf(from, duration, reason), Removed: 3, Static: 1, Kept: true}, c.err
+}
+
+func (c *control) Unban(from netip.Prefix) (Unbanned, error) {
+	c.asked = append(c.asked, fmt.Sprintf("unban %v", from))
+	return Unbanned{Ban: banOf(from, 0, "")}, c.err
 }
 
 func TestATapIsStreamed(t *testing.T) {

@@ -41,6 +41,8 @@ type Counters struct {
 	ReceivedBytes  uint64 `json:"received_bytes"`
 	KeepAlives     uint64 `json:"keep_alives"`     // of Received, the empty ones, and proofs
 	Relayed        uint64 `json:"relayed"`         // of Received, what was sent on
+	NoReceiver     uint64 `json:"no_receiver"`     // of Relayed, what there was no receiver for
+	Due            uint64 `json:"due"`             // receivers that what is in Relayed was to reach
 	Delivered      uint64 `json:"delivered"`       // given to the kernel, once a receiver
 	DeliveredBytes uint64 `json:"delivered_bytes"` // the same
 	Answers        uint64 `json:"answers"`         // sent to those that have to prove themselves

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 )
 
 // mostAnswer bounds what a client reads, in bytes.
@@ -25,7 +27,7 @@ type Client struct {
 // [*Failure] if the daemon did not do it, or an [*Unreachable].
 func (c Client) Reload(ctx context.Context) (Reloaded, error) {
 	var reloaded Reloaded
-	err := c.do(ctx, http.MethodPost, "/api/v1/reload", &reloaded)
+	err := c.do(ctx, http.MethodPost, "/api/v1/reload", nil, &reloaded)
 	return reloaded, err
 }
 
@@ -33,7 +35,7 @@ func (c Client) Reload(ctx context.Context) (Reloaded, error) {
 // Reload.
 func (c Client) Status(ctx context.Context) (Status, error) {
 	var status Status
-	err := c.do(ctx, http.MethodGet, "/api/v1/status", &status)
+	err := c.do(ctx, http.MethodGet, "/api/v1/status", nil, &status)
 	return status, err
 }
 
@@ -45,7 +47,7 @@ func (c Client) Peers(ctx context.Context, q Query) (PeerPage, error) {
 		path += "?" + parameters
 	}
 	var page PeerPage
-	err := c.do(ctx, http.MethodGet, path, &page)
+	err := c.do(ctx, http.MethodGet, path, nil, &page)
 	return page, err
 }
 
@@ -53,8 +55,40 @@ func (c Client) Peers(ctx context.Context, q Query) (PeerPage, error) {
 // it. The error is as that of Reload.
 func (c Client) Why(ctx context.Context, address string) (Why, error) {
 	var why Why
-	err := c.do(ctx, http.MethodGet, "/api/v1/why?"+url.Values{"address": {address}}.Encode(), &why)
+	err := c.do(ctx, http.MethodGet, "/api/v1/why?"+url.Values{"address": {address}}.Encode(), nil, &why)
 	return why, err
+}
+
+// Kick takes learned peers out; address is as [ParsePeers] reads it. The error
+// is as that of Reload.
+func (c Client) Kick(ctx context.Context, address string) (Kicked, error) {
+	var kicked Kicked
+	err := c.do(ctx, http.MethodPost, "/api/v1/kick", map[string]any{"address": address}, &kicked)
+	return kicked, err
+}
+
+// Ban keeps addresses out, for a time from a second to [MostBan]; 0: for ever.
+// From is as [ParsePrefix] reads it. The error is as that of Reload.
+func (c Client) Ban(ctx context.Context, from string, duration time.Duration, reason string) (Banned, error) {
+	var banned Banned
+	wish := map[string]any{"from": from, "for_seconds": duration.Seconds(), "reason": reason}
+	err := c.do(ctx, http.MethodPost, "/api/v1/ban", wish, &banned)
+	return banned, err
+}
+
+// Unban ends a ban; from is as [ParsePrefix] reads it. The error is as that of
+// Reload.
+func (c Client) Unban(ctx context.Context, from string) (Unbanned, error) {
+	var unbanned Unbanned
+	err := c.do(ctx, http.MethodPost, "/api/v1/unban", map[string]any{"from": from}, &unbanned)
+	return unbanned, err
+}
+
+// Bans returns the bans that hold. The error is as that of Reload.
+func (c Client) Bans(ctx context.Context) (BanList, error) {
+	var list BanList
+	err := c.do(ctx, http.MethodGet, "/api/v1/bans", nil, &list)
+	return list, err
 }
 
 // Tap returns a recording of what passes the relay, which comes until ctx is
@@ -66,7 +100,7 @@ func (c Client) Tap(ctx context.Context, wish Tap) (io.ReadCloser, error) {
 		parameters.Set("snaplen", strconv.Itoa(wish.SnapLen))
 	}
 	path := "/api/v1/tap"
-	response, err := c.send(ctx, http.MethodGet, path+"?"+parameters.Encode())
+	response, err := c.send(ctx, http.MethodGet, path+"?"+parameters.Encode(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -76,17 +110,24 @@ func (c Client) Tap(ctx context.Context, wish Tap) (io.ReadCloser, error) {
 	return response.Body, nil
 }
 
-// send sends a request.
-func (c Client) send(ctx context.Context, method, path string) (*http.Response, error) {
+// send sends a request, with body as JSON if it is not nil.
+func (c Client) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
 	transport := &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", c.Socket)
 		},
 	}
-	request, err := http.NewRequestWithContext(ctx, method, "http://udprelay"+path, nil)
+	var content io.Reader
+	if body != nil {
+		content = bytes.NewReader(encode(body))
+	}
+	request, err := http.NewRequestWithContext(ctx, method, "http://udprelay"+path, content)
 	if err != nil {
 		return nil, err
+	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
 	}
 	response, err := transport.RoundTrip(request)
 	if err != nil {
@@ -109,9 +150,9 @@ func (c Client) refusal(response *http.Response, method, path string) error {
 	return failure
 }
 
-// do sends a request and reads its answer into result.
-func (c Client) do(ctx context.Context, method, path string, result any) error {
-	response, err := c.send(ctx, method, path)
+// do sends a request, as send does, and reads its answer into result.
+func (c Client) do(ctx context.Context, method, path string, body, result any) error {
+	response, err := c.send(ctx, method, path, body)
 	if err != nil {
 		return err
 	}
@@ -119,11 +160,11 @@ func (c Client) do(ctx context.Context, method, path string, result any) error {
 		return c.refusal(response, method, path)
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, mostAnswer))
+	text, err := io.ReadAll(io.LimitReader(response.Body, mostAnswer))
 	if err != nil {
 		return &Unreachable{c.Socket, unanswered(err)}
 	}
-	if err := json.Unmarshal(body, result); err != nil {
+	if err := json.Unmarshal(text, result); err != nil {
 		return &Unreachable{c.Socket, fmt.Errorf("an answer that cannot be read: %w", err)}
 	}
 	return nil
@@ -159,7 +200,7 @@ func (e *Unreachable) ExitCode() int { return 69 }
 func (e *Unreachable) Hint() string {
 	switch {
 	case errors.Is(e.Err, fs.ErrPermission):
-		return "only root and the user of the relay may ask it; try sudo"
+		return "only root, the user of the relay and the members of its admin.group may ask it; try sudo"
 	case Absent(e.Err):
 		return "is the relay running? one that has no control socket says so when it starts; --socket names the socket of another one, such as /run/udprelay-NAME/control.sock"
 	}

@@ -3,6 +3,8 @@ package admin
 import (
 	"context"
 	"io"
+	"net/netip"
+	"time"
 )
 
 // A Control is what a running daemon lets be done. Its methods may be called by
@@ -16,6 +18,52 @@ type Control interface {
 	// the recording is complete, or w fails. What is wrong with the wish is an
 	// error before the first byte.
 	Tap(ctx context.Context, wish Tap, w io.Writer) error
+
+	// Kick takes the learned peers of a prefix out, of one port if it is not 0.
+	// They may join again with their next datagram. The error may be a
+	// [*Failure]: there is none, or it is static.
+	Kick(from netip.Prefix, port uint16) (Kicked, error)
+
+	// Ban keeps the addresses of a prefix out from now on; duration 0: for ever.
+	Ban(from netip.Prefix, duration time.Duration, reason string) (Banned, error)
+
+	// Unban ends the ban of a prefix. The error may be a [*Failure]: there is no
+	// ban of that prefix.
+	Unban(from netip.Prefix) (Unbanned, error)
+}
+
+// Kicked says what a kick has done.
+type Kicked struct {
+	Removed []netip.AddrPort `json:"removed"` // learned peers that are gone, 100 of them at most
+	Count   int              `json:"count"`   // how many are gone
+}
+
+// Banned says what a ban has done.
+type Banned struct {
+	Ban     Ban  `json:"ban"`
+	Removed int  `json:"removed"` // learned peers that are gone
+	Static  int  `json:"static"`  // static peers inside, which may do nothing while the ban lasts
+	Kept    bool `json:"kept"`    // it survives a restart: the relay has a state file that it can write
+}
+
+// Unbanned says what the end of a ban leaves.
+type Unbanned struct {
+	Ban   Ban   `json:"ban"`   // the one that has ended
+	Still []Ban `json:"still"` // other bans that cover some of its addresses
+}
+
+// A Ban keeps addresses out, whatever the access rules say.
+type Ban struct {
+	From   netip.Prefix `json:"from"`
+	Since  Time         `json:"since"`
+	Until  *Time        `json:"until"` // null: for ever
+	Reason string       `json:"reason"`
+}
+
+// BanList is all bans.
+type BanList struct {
+	Bans []Ban `json:"bans"` // in the order of their prefixes
+	Max  int   `json:"max"`  // how many there can be
 }
 
 // A Tap says what is to be recorded.

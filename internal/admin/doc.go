@@ -1,6 +1,7 @@
 // Package admin is how a running daemon is asked and told: HTTP with JSON over
-// a unix socket that only its owner and root may open. [Listen] and [Serve] are
-// the daemon's side, [Client] is what commands such as "udprelay reload" use.
+// a unix socket that only its owner, root, and the members of a group may open;
+// only the first two control it. [Listen], [ListenFor] and [Serve] are the
+// daemon's side, [Client] is what commands such as "udprelay reload" use.
 //
 // Requests and answers, which are stable:
 //

@@ -67,6 +67,13 @@ func TestDocumentationHoldsAgainstTheCode(t *testing.T) {
 	all = append(all, fields(jsonOf(t, Change{}), "")...)
 	all = append(all, fields(jsonOf(t, Why{Would: []Step{{}}, Did: []Did{{Rule: "x", From: "x"}}}), "")...)
 	all = append(all, fields(jsonOf(t, PeerPage{}), "")...)
+	all = append(all, fields(jsonOf(t, Kicked{}), "")...)
+	all = append(all, fields(jsonOf(t, Banned{}), "")...)
+	all = append(all, fields(jsonOf(t, Unbanned{Still: []Ban{{}}}), "")...)
+	all = append(all, fields(jsonOf(t, BanList{Bans: []Ban{{}}}), "")...)
+	for _, wanted := range new(banWish).fields() {
+		all = append(all, wanted.name)
+	}
 	for _, field := range all {
 		if !slices.Contains(quoted, field) {
 			t.Errorf("docs/api.md lacks the field %s", field)
@@ -108,7 +115,7 @@ func TestDocumentationHoldsAgainstTheCode(t *testing.T) {
 
 // requestsThere returns the requests that the handlers are registered for.
 func requestsThere() (requests []string) {
-	for _, file := range []string{"read.go", "server.go"} {
+	for _, file := range []string{"read.go", "do.go", "bans.go"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			panic(err)

@@ -3,7 +3,6 @@ package admin
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net"
 	"os"
@@ -25,20 +24,16 @@ const (
 // is just opening the same socket.
 var ErrInUse = errors.New("another relay has it")
 
+var errTaken = errors.New("something else has taken its name")
+
 // Listen opens the unix socket called name, for its owner only. One that a
 // daemon has left behind, which nobody answers at, is replaced; what is no
 // socket is left alone. Closing the listener removes it, unless another one has
 // the name by then. Of several daemons that start at once one gets it, on
 // Windows most likely.
-func Listen(name string) (net.Listener, error) {
-	listener, err := listen(name)
-	if err != nil {
-		return nil, fmt.Errorf("control socket %s: %w", name, reason(err))
-	}
-	return listener, nil
-}
+func Listen(name string) (net.Listener, error) { return ListenFor(name, "") }
 
-func listen(name string) (net.Listener, error) {
+func listen(name, group string, gid int) (net.Listener, error) {
 	// Between its bind and its listen another daemon's socket looks like one
 	// that was left behind.
 	unlock, err := lock(name)
@@ -57,14 +52,17 @@ func listen(name string) (net.Listener, error) {
 	listener.(*net.UnixListener).SetUnlinkOnClose(false)
 	file, err := os.Lstat(name)
 	if err == nil && file.Mode().Type() != fs.ModeSocket {
-		err = errors.New("something else has taken its name")
+		err = errTaken
 	}
 	if err != nil {
 		listener.Close()
 		return nil, err
 	}
 	s := &socket{Listener: listener, name: name, file: file}
-	if err := wantPrivate(name, file); err != nil {
+	if err = wantPrivate(name, file); err == nil && gid != noGroup {
+		err = share(name, file, group, gid)
+	}
+	if err != nil {
 		s.Close()
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"errors"
 	"io/fs"
 	"syscall"
 
@@ -16,6 +17,9 @@ const connectionRefused = windows.WSAECONNREFUSED
 func makePrivate(_, _ string, _ syscall.RawConn) error { return nil }
 
 func wantPrivate(string, fs.FileInfo) error { return nil }
+
+// share is not called: there are no groups.
+func share(string, fs.FileInfo, string, int) error { return errors.ErrUnsupported }
 
 // lock locks nothing: of two daemons that start at the same moment both may
 // believe that they have the socket.

@@ -27,10 +27,11 @@ const (
 const noRule = "none"
 
 // metricsHandler answers a scrape of Prometheus with what status tells, which is
-// asked once a scrape. What it tells of peers is how many there are, never one
-// by one, so that there are no more series than reasons and rules.
-func metricsHandler(status func() Status) http.Handler {
-	return promhttp.HandlerFor(newMetrics(status), promhttp.HandlerOpts{
+// asked once a scrape. What it tells of peers is how many there are, so that
+// there are no more series than reasons and rules; one by one it tells of them,
+// up to mostMetered, only if source wants that.
+func metricsHandler(status func() Status, source Source) http.Handler {
+	return promhttp.HandlerFor(newMetrics(status, source), promhttp.HandlerOpts{
 		ErrorHandling:       promhttp.HTTPErrorOnError,
 		EnableOpenMetrics:   true,
 		MaxRequestsInFlight: scrapesAtOnce,
@@ -40,25 +41,29 @@ func metricsHandler(status func() Status) http.Handler {
 
 // newMetrics returns all metrics: those of the relay, and those of the program
 // that the Go runtime and the system tell.
-func newMetrics(status func() Status) *prometheus.Registry {
+func newMetrics(status func() Status, source Source) *prometheus.Registry {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
-		&collector{status},
+		&collector{status, source},
+		&peerCollector{source: source},
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return registry
 }
 
-// A collector makes metrics of a status.
-type collector struct{ status func() Status }
+// A collector makes metrics of a status, and of the bans of source.
+type collector struct {
+	status func() Status
+	source Source
+}
 
 // Describe sends what metrics there are.
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, m := range plainMetrics {
 		to <- m.desc
 	}
-	for _, desc := range []*prometheus.Desc{dropsDesc, refusedDesc, peersDesc, buildDesc} {
+	for _, desc := range []*prometheus.Desc{dropsDesc, refusedDesc, peersDesc, bansDesc, buildDesc} {
 		to <- desc
 	}
 }
@@ -86,6 +91,7 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	}
 	send(peersDesc, prometheus.GaugeValue, float64(status.Peers.Learned), "learned")
 	send(peersDesc, prometheus.GaugeValue, float64(status.Peers.Static), "static")
+	send(bansDesc, prometheus.GaugeValue, float64(len(c.source.Bans().Bans)))
 	send(buildDesc, prometheus.GaugeValue, 1, status.Version, runtime.Version())
 }
 
@@ -94,11 +100,12 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(prometheus.BuildFQName("udprelay", "", name), help, labels, nil)
 }
 
-// Metrics with labels.
+// Metrics with labels, or that are not in the status.
 var (
 	dropsDesc   = describe("dropped_datagrams_total", "Datagrams that were dropped, by reason. Those on the way in count once, those on the way out once for every receiver.", "reason")
 	refusedDesc = describe("refused_datagrams_total", "Datagrams of senders that a rule of access keeps out, since the rules hold. The rule \"none\" stands for senders that no rule covers.", "rule")
 	peersDesc   = describe("peers", "Peers that are known.", "kind")
+	bansDesc    = describe("bans", "Bans that hold: addresses and prefixes that are kept out.")
 	buildDesc   = describe("build_info", "Always 1; the labels say what is running.", "version", "goversion")
 )
 
@@ -114,6 +121,8 @@ var plainMetrics = []plainMetric{
 	counter("received_bytes_total", "Payload of the datagrams that came in.", func(s *Status) uint64 { return s.Counters.ReceivedBytes }),
 	counter("keep_alives_total", "Datagrams that came in and were keep-alives or proofs.", func(s *Status) uint64 { return s.Counters.KeepAlives }),
 	counter("relayed_datagrams_total", "Datagrams that came in and were to be sent to all other peers.", func(s *Status) uint64 { return s.Counters.Relayed }),
+	counter("no_receiver_datagrams_total", "Relayed datagrams that there was no receiver for.", func(s *Status) uint64 { return s.Counters.NoReceiver }),
+	counter("due_datagrams_total", "Relayed datagrams, once for every receiver that they were to reach: the delivered ones and the drops on the way out.", func(s *Status) uint64 { return s.Counters.Due }),
 	counter("delivered_datagrams_total", "Datagrams given to the kernel, once for every receiver.", func(s *Status) uint64 { return s.Counters.Delivered }),
 	counter("delivered_bytes_total", "Payload given to the kernel, once for every receiver.", func(s *Status) uint64 { return s.Counters.DeliveredBytes }),
 	counter("answers_total", "Datagrams sent to senders that have to prove themselves.", func(s *Status) uint64 { return s.Counters.Answers }),

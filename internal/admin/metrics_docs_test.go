@@ -52,7 +52,7 @@ func rows(page string, cell *regexp.Regexp) map[string][]string {
 
 func families(t *testing.T) map[string]*dto.MetricFamily {
 	t.Helper()
-	list, err := newMetrics(told(busy())).Gather()
+	list, err := newMetrics(told(busy()), meteredPeers(1)).Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,6 +109,32 @@ func TestThePageHasEachReason(t *testing.T) {
 	}
 	if got, want := len(told[false])+len(told[true]), len(relay.Drops()); got != want {
 		t.Errorf("want %d reasons, got %d", want, got)
+	}
+}
+
+// documentedSums returns the two queries of the page that are 0 when nothing is
+// under way: of the way in, and of the way out.
+func documentedSums(t *testing.T) []string {
+	t.Helper()
+	_, section, _ := strings.Cut(read(t, monitoringPage), "Two sums hold")
+	found := regexp.MustCompile("(?s)```text\n(udprelay_received.*)\n(udprelay_due.*)\n```").FindStringSubmatch(section)
+	if found == nil {
+		t.Fatal("want two queries")
+	}
+	return found[1:]
+}
+
+// The sums are those that a relay keeps to, see relay.Stats.
+func TestThePageHasTheSums(t *testing.T) {
+	known := families(t)
+	for i, query := range documentedSums(t) {
+		wantKnown(t, known, "a sum", query)
+		for _, reason := range relay.Drops() {
+			want := reason != relay.DropReceiveQueueFull && reason.OnTheWayOut() == (i == 1)
+			if has := regexp.MustCompile(`["|]` + reason.String() + `["|]`).MatchString(query); has != want {
+				t.Errorf("sum %d has %s: want %v, got %v", i, reason, want, has)
+			}
+		}
 	}
 }
 

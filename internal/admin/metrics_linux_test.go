@@ -35,7 +35,7 @@ func promtool(t *testing.T, input string, arguments ...string) {
 
 func TestPromtoolFindsNothingInTheMetrics(t *testing.T) {
 	recorder := httptest.NewRecorder()
-	metricsHandler(told(busy())).ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	metricsHandler(told(busy()), meteredPeers(3)).ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	promtool(t, recorder.Body.String(), "check", "metrics")
 }
 
@@ -46,11 +46,14 @@ func TestPromtoolAgreesWithTheAlerts(t *testing.T) {
 
 // A later is a daemon whose counts are what a test has stored last.
 type later struct {
-	daemonOf
+	metered
 	status atomic.Pointer[Status]
+	now    atomic.Pointer[[]*Peer]
 }
 
 func (l *later) Status() Status { return *l.status.Load() }
+
+func (l *later) Peers() []*Peer { return *l.now.Load() }
 
 // A promServer is a running Prometheus.
 type promServer struct{ address string }
@@ -175,6 +178,8 @@ func some(values []string) bool { return len(values) > 0 }
 
 func TestPrometheusScrapesTheRelay(t *testing.T) {
 	source := &later{}
+	source.now.Store(&meteredPeers(3).peers)
+	source.bans = meteredPeers(0).bans
 	now := busy()
 	now.Started = Time{time.Now()}
 	source.status.Store(&now)
@@ -184,12 +189,25 @@ func TestPrometheusScrapesTheRelay(t *testing.T) {
 	p.until(t, `up{job="udprelay"}`, only("1"))
 	p.until(t, `udprelay_received_datagrams_total`, only("101"))
 	p.until(t, `udprelay_dropped_datagrams_total{reason="rule"}`, only("400"))
+	p.until(t, `udprelay_peer_delivered_bytes_total{peer="10.0.0.2:9"}`, only("504"))
+	p.until(t, `count(udprelay_peer_dropped_datagrams_total{reason="rule"})`, only("3"))
+	p.until(t, `udprelay_bans`, only("2"))
 	p.until(t, `count(udprelay_dropped_datagrams_total)`, only(fmt.Sprint(len(relay.Drops()))))
+
+	for i, query := range documentedSums(t) {
+		want := []float64{101 - 103 - 104, 113 - 105}[i]
+		for n, reason := range relay.Drops() {
+			if reason != relay.DropReceiveQueueFull && reason.OnTheWayOut() == (i == 1) {
+				want -= float64(400 + n)
+			}
+		}
+		p.until(t, query, only(fmt.Sprint(want)))
+	}
 
 	next := busy()
 	next.Started = now.Started
 	c := &next.Counters
-	for _, n := range []*uint64{&c.Received, &c.ReceivedBytes, &c.KeepAlives, &c.Relayed, &c.Delivered, &c.DeliveredBytes, &c.Answers, &c.AnswerBytes, &c.StrayErrors, &c.Joined, &c.Left} {
+	for _, n := range []*uint64{&c.Received, &c.ReceivedBytes, &c.KeepAlives, &c.Relayed, &c.NoReceiver, &c.Due, &c.Delivered, &c.DeliveredBytes, &c.Answers, &c.AnswerBytes, &c.StrayErrors, &c.Joined, &c.Left} {
 		*n += 1000
 	}
 	for reason := range next.Drops {
@@ -198,6 +216,16 @@ func TestPrometheusScrapesTheRelay(t *testing.T) {
 	for i := range next.Rules {
 		next.Rules[i].Refused += 1000
 	}
+	grown := meteredPeers(3).peers
+	for _, peer := range grown {
+		for _, n := range []*uint64{&peer.Received, &peer.ReceivedBytes, &peer.Delivered, &peer.DeliveredBytes} {
+			*n += 1000
+		}
+		for reason := range peer.Dropped {
+			peer.Dropped[reason] += 1000
+		}
+	}
+	source.now.Store(&grown)
 	next.Ready = false
 	source.status.Store(&next)
 	p.until(t, `udprelay_received_datagrams_total`, only("1101"))

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -26,7 +27,7 @@ func busy() Status {
 	status := Status{
 		Version: "1.2.3", Ready: true, Started: Time{time.UnixMilli(1_700_000_000_500)},
 		Peers:    PeerCount{Learned: 12, Static: 2, Receivers: 13, Max: 10000, Quarantined: 3},
-		Counters: Counters{Received: 101, ReceivedBytes: 102, KeepAlives: 103, Relayed: 104, Delivered: 105, DeliveredBytes: 106, Answers: 107, AnswerBytes: 108, StrayErrors: 109, Joined: 110, Left: 111},
+		Counters: Counters{Received: 101, ReceivedBytes: 102, KeepAlives: 103, Relayed: 104, NoReceiver: 112, Due: 113, Delivered: 105, DeliveredBytes: 106, Answers: 107, AnswerBytes: 108, StrayErrors: 109, Joined: 110, Left: 111},
 		Drops:    map[string]uint64{},
 		Rules:    []Rule{{From: "loopback", Refused: 201}, {From: "private", Refused: 202}, {Refused: 203}},
 		Buffers:  Buffers{Receive: 301, ReceiveUsed: 302, Send: 303, SendUsed: 304},
@@ -39,11 +40,35 @@ func busy() Status {
 
 func told(status Status) func() Status { return func() Status { return status } }
 
+func (d *daemonOf) MetricsPerPeer() bool { return false }
+
+// A metered is a daemon that wants metrics of each peer.
+type metered struct{ daemonOf }
+
+func (*metered) MetricsPerPeer() bool { return true }
+
+// meteredPeers is a daemon with so many peers that have done everything, of which
+// the last one is static, and two bans.
+func meteredPeers(n int) *metered {
+	m := &metered{daemonOf{bans: BanList{Bans: make([]Ban, 2)}}}
+	for i := range n {
+		p := &Peer{
+			Address: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 9), Static: i == n-1,
+			Received: 501, ReceivedBytes: 502, Delivered: 503, DeliveredBytes: 504, Dropped: make(map[string]uint64),
+		}
+		for i, reason := range relay.Drops() {
+			p.Dropped[reason.String()] = uint64(600 + i)
+		}
+		m.peers = append(m.peers, p)
+	}
+	return m
+}
+
 // ours returns a registry with the metrics of a status alone; it finds metrics
 // that contradict their description.
-func ours(status Status) *prometheus.Registry {
+func ours(status Status, source Source) *prometheus.Registry {
 	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(&collector{told(status)})
+	registry.MustRegister(&collector{told(status), source}, &peerCollector{source: source})
 	return registry
 }
 
@@ -73,9 +98,10 @@ func gathered(t rapid.TB, from prometheus.Gatherer) map[string]float64 {
 }
 
 func TestMetricsTellTheStatus(t *testing.T) {
-	values := gathered(t, ours(busy()))
+	values := gathered(t, ours(busy(), &daemonOf{bans: BanList{Bans: make([]Ban, 2)}}))
 	want := map[string]float64{
 		"received_datagrams_total": 101, "received_bytes_total": 102, "keep_alives_total": 103, "relayed_datagrams_total": 104,
+		"no_receiver_datagrams_total": 112, "due_datagrams_total": 113, "bans": 2,
 		"delivered_datagrams_total": 105, "delivered_bytes_total": 106, "answers_total": 107, "answer_bytes_total": 108,
 		"stray_errors_total": 109, "peers_joined_total": 110, "peers_left_total": 111,
 		"peers kind=learned": 12, "peers kind=static": 2, "peers_limit": 10000, "peers_quarantined": 3,
@@ -99,7 +125,7 @@ func TestMetricsTellTheStatus(t *testing.T) {
 }
 
 func TestEachReasonIsThereBeforeItHappens(t *testing.T) {
-	values := gathered(t, ours(Status{}))
+	values := gathered(t, ours(Status{}, &daemonOf{}))
 	for _, reason := range relay.Drops() {
 		if got, there := values["udprelay_dropped_datagrams_total reason="+reason.String()]; !there || got != 0 {
 			t.Errorf("%s: want 0, got %v (there: %v)", reason, got, there)
@@ -113,14 +139,14 @@ func TestEachReasonIsThereBeforeItHappens(t *testing.T) {
 }
 
 func TestMetricsFollowTheConventions(t *testing.T) {
-	problems, err := testutil.GatherAndLint(newMetrics(told(busy())))
+	problems, err := testutil.GatherAndLint(newMetrics(told(busy()), meteredPeers(3)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, problem := range problems {
 		t.Errorf("%s: %s", problem.Metric, problem.Text)
 	}
-	families, err := ours(busy()).Gather()
+	families, err := ours(busy(), meteredPeers(3)).Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,10 +158,11 @@ func TestMetricsFollowTheConventions(t *testing.T) {
 }
 
 // What can be in the labels is what there is of reasons and rules; peers make no
-// series.
+// series, unless they are asked for.
 func TestSeriesAreBounded(t *testing.T) {
 	const rules = 1000 // as many as a configuration may have
 	status := busy()
+	ours := func(status Status) *prometheus.Registry { return ours(status, &daemonOf{}) }
 	small := len(gathered(t, ours(status)))
 	status.Peers = PeerCount{Learned: 1_000_000, Static: 10_000, Receivers: 1_010_000, Max: 1_000_000, Quarantined: 500_000}
 	if got := len(gathered(t, ours(status))); got != small {
@@ -149,7 +176,7 @@ func TestSeriesAreBounded(t *testing.T) {
 	if got, want := len(gathered(t, ours(status))), small-3+rules+1; got != want {
 		t.Errorf("%d rules: want %d series, got %d", rules, want, got)
 	}
-	if all := len(gathered(t, newMetrics(told(busy())))); all < 60 || all > 110 {
+	if all := len(gathered(t, newMetrics(told(busy()), &daemonOf{}))); all < 60 || all > 110 {
 		t.Errorf("docs/monitoring.md says that there are about 90 series, and there are %d", all)
 	}
 }
@@ -162,7 +189,7 @@ func TestCountersNeverGoBack(t *testing.T) {
 		after := before
 		after.Drops, after.Rules = maps.Clone(before.Drops), slices.Clone(before.Rules)
 		c := &after.Counters
-		for name, n := range map[string]*uint64{"received": &c.Received, "received_bytes": &c.ReceivedBytes, "keep_alives": &c.KeepAlives, "relayed": &c.Relayed, "delivered": &c.Delivered,
+		for name, n := range map[string]*uint64{"received": &c.Received, "received_bytes": &c.ReceivedBytes, "keep_alives": &c.KeepAlives, "relayed": &c.Relayed, "no_receiver": &c.NoReceiver, "due": &c.Due, "delivered": &c.Delivered,
 			"delivered_bytes": &c.DeliveredBytes, "answers": &c.Answers, "answer_bytes": &c.AnswerBytes, "stray_errors": &c.StrayErrors, "joined": &c.Joined, "left": &c.Left} {
 			grows(n, name)
 		}
@@ -175,7 +202,7 @@ func TestCountersNeverGoBack(t *testing.T) {
 			after.Drops[reason.String()] = n
 		}
 		after.Peers, after.Ready = PeerCount{}, false // these may go back
-		first, second := gathered(t, ours(before)), gathered(t, ours(after))
+		first, second := gathered(t, ours(before, &daemonOf{})), gathered(t, ours(after, &daemonOf{}))
 		counters := 0
 		for name, value := range first {
 			if metric, _, _ := strings.Cut(name, " "); strings.HasSuffix(metric, "_total") {
@@ -184,7 +211,7 @@ func TestCountersNeverGoBack(t *testing.T) {
 				}
 			}
 		}
-		if want := 11 + 3 + len(relay.Drops()); counters != want {
+		if want := 13 + 3 + len(relay.Drops()); counters != want {
 			t.Errorf("want %d counters, got %d", want, counters)
 		}
 	})
@@ -192,7 +219,7 @@ func TestCountersNeverGoBack(t *testing.T) {
 
 func TestAScrapeAsksOnce(t *testing.T) {
 	asked := 0
-	handler := metricsHandler(func() Status { asked++; return busy() })
+	handler := metricsHandler(func() Status { asked++; return busy() }, &daemonOf{})
 	for accept, want := range map[string]struct{ kind, line string }{
 		"": {"text/plain; version=0.0.4", "\nudprelay_received_datagrams_total 101\n"},
 		"application/openmetrics-text;version=1.0.0": {"application/openmetrics-text; version=1.0.0", "\nudprelay_received_datagrams_total 101.0\n"},
@@ -228,7 +255,7 @@ func TestScrapesAreBounded(t *testing.T) {
 		asked.Add(1)
 		<-release
 		return busy()
-	})
+	}, &daemonOf{})
 	server := httptest.NewServer(handler)
 	defer server.Close()
 	answers := make(chan int, scrapesAtOnce)

@@ -27,6 +27,13 @@ type Source interface {
 	// stands for any.
 	Why(addr netip.AddrPort) Why
 
+	// Bans returns the bans that hold.
+	Bans() BanList
+
+	// MetricsPerPeer reports whether the metrics are to have what each peer
+	// does.
+	MetricsPerPeer() bool
+
 	// Turn waits until the loop of the relay has come round once more; the
 	// error is that of ctx if it does not.
 	Turn(ctx context.Context) error
@@ -66,9 +73,10 @@ func (r *reader) add(mux *http.ServeMux) {
 	mux.HandleFunc("GET /api/v1/peers", r.tellPeers)
 	mux.HandleFunc("GET /api/v1/events", r.tellEvents)
 	mux.HandleFunc("GET /api/v1/why", r.tellWhy)
+	mux.HandleFunc("GET /api/v1/bans", r.tellBans)
 	mux.HandleFunc("GET /healthz", r.healthz)
 	mux.HandleFunc("GET /readyz", r.readyz)
-	mux.Handle("GET /metrics", metricsHandler(r.current))
+	mux.Handle("GET /metrics", metricsHandler(r.current, r.source))
 }
 
 // current returns a status that is hardly older than now. What it refers to must
@@ -95,13 +103,21 @@ func (r *reader) tellPeers(w http.ResponseWriter, request *http.Request) {
 		refuse(w, err)
 		return
 	}
+	if page, err := r.page(request.Context(), query); err == nil { // else the client has gone
+		answer(w, http.StatusOK, page)
+	}
+}
+
+// page returns what a query asks for, as soon as few enough others do so. To
+// write it is no part of that, for a client may be slow.
+func (r *reader) page(ctx context.Context, query Query) (PeerPage, error) {
 	select {
 	case r.going <- struct{}{}:
 		defer func() { <-r.going }()
-	case <-request.Context().Done():
-		return
+		return query.Select(r.source.Peers()), nil
+	case <-ctx.Done():
+		return PeerPage{}, ctx.Err()
 	}
-	answer(w, http.StatusOK, query.Select(r.source.Peers()))
 }
 
 func (r *reader) tellWhy(w http.ResponseWriter, request *http.Request) {
@@ -118,6 +134,17 @@ func (r *reader) tellWhy(w http.ResponseWriter, request *http.Request) {
 		return
 	}
 	answer(w, http.StatusOK, r.source.Why(addr))
+}
+
+func (r *reader) tellBans(w http.ResponseWriter, request *http.Request) {
+	if !noParameters(w, request) {
+		return
+	}
+	list := r.source.Bans()
+	if list.Bans == nil {
+		list.Bans = []Ban{} // a list in JSON, too
+	}
+	answer(w, http.StatusOK, list)
 }
 
 // healthz says whether the relay makes turns.

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -23,6 +24,7 @@ import (
 type daemonOf struct {
 	status Status
 	peers  []*Peer
+	bans   BanList
 	hangs  atomic.Bool
 	asked  atomic.Int64 // for the status
 }
@@ -40,6 +42,8 @@ func (d *daemonOf) Peers() []*Peer { return append([]*Peer(nil), d.peers...) }
 func (d *daemonOf) Why(addr netip.AddrPort) Why {
 	return Why{Address: addr.String(), Verdict: "It would be relayed.", Would: []Step{{"ban", "none", false}}}
 }
+
+func (d *daemonOf) Bans() BanList { return d.bans }
 
 func (d *daemonOf) Turn(ctx context.Context) error {
 	if d.hangs.Load() {
@@ -99,6 +103,7 @@ func TestWhatIsAskedWrongIsToldRight(t *testing.T) {
 		"/api/v1/why?address=x": `address: "x" is no address; want one such as 192.0.2.7:40000, [2001:db8::7]:40000 or 192.0.2.7`,
 		"/api/v1/why?port=9":    `unknown parameter "port"; want address`,
 		"/api/v1/status?x=1":    `unknown parameter "x"; want none`,
+		"/api/v1/bans?x=1":      `unknown parameter "x"; want none`,
 		"/api/v1/events?x=1":    `unknown parameter "x"; want none`,
 	} {
 		code, body := get(t, handler, path)
@@ -293,4 +298,43 @@ func TestOverHTTPNothingChanges(t *testing.T) {
 	if text, _ := io.ReadAll(response.Body); string(text) != "the page" || response.Header.Get("X-Content-Type-Options") != "nosniff" {
 		t.Errorf("want the page, got %q", text)
 	}
+}
+
+// A stuckWriter is the answer to a client that reads nothing.
+type stuckWriter struct {
+	http.ResponseWriter
+	stuck chan struct{} // has an entry for each that hangs
+	until chan struct{}
+}
+
+func (w stuckWriter) Write(p []byte) (int, error) {
+	w.stuck <- struct{}{}
+	<-w.until
+	return w.ResponseWriter.Write(p)
+}
+
+// Clients that do not read their pages of peers keep nobody from theirs.
+func TestSlowReadersOfPeersHoldUpNobody(t *testing.T) {
+	mux := http.NewServeMux()
+	newReader(new(daemonOf)).add(mux)
+	ask := func(wrap func(http.ResponseWriter) http.ResponseWriter) *httptest.ResponseRecorder {
+		recorder := httptest.NewRecorder()
+		mux.ServeHTTP(wrap(recorder), httptest.NewRequest(http.MethodGet, "/api/v1/peers", nil))
+		return recorder
+	}
+	stuck, until := make(chan struct{}), make(chan struct{})
+	var slow sync.WaitGroup
+	for range 2 * peersAtOnce {
+		slow.Go(func() {
+			ask(func(w http.ResponseWriter) http.ResponseWriter { return stuckWriter{w, stuck, until} })
+		})
+	}
+	for range 2 * peersAtOnce {
+		<-stuck
+	}
+	if got := ask(func(w http.ResponseWriter) http.ResponseWriter { return w }); got.Code != http.StatusOK {
+		t.Errorf("want a page beside slow readers; got %d: %s", got.Code, got.Body)
+	}
+	close(until)
+	slow.Wait()
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -25,15 +24,20 @@ const (
 // Serve answers what comes by listener until ctx is cancelled, and closes it.
 // What is being done then is done and answered if that takes no more than 5
 // seconds; whoever has not asked by then is not waited for.
+//
+// Who may connect may ask for all that is only told. What changes something, or
+// shows payloads, is for root and the user of this process, if the system tells
+// who has connected (Linux, macOS, FreeBSD); others get 403.
 func Serve(ctx context.Context, listener net.Listener, source Source, control Control, log *slog.Logger) error {
 	return serve(ctx, listener, source, control, log, finishTimeout)
 }
 
 func serve(ctx context.Context, listener net.Listener, source Source, control Control, log *slog.Logger, finish time.Duration) error {
-	mux := http.NewServeMux()
+	mux, guarded := http.NewServeMux(), http.NewServeMux()
 	newReader(source).add(mux)
 	addControl(mux, control)
-	return serveHandler(ctx, listener, mux, log, finish)
+	addControl(guarded, control)
+	return serveHandler(ctx, listener, newGuard(log).keep(guarded, mux), log, finish)
 }
 
 // serveHandler is Serve for any handler. The context of requests ends with ctx.
@@ -42,6 +46,7 @@ func serveHandler(ctx context.Context, listener net.Listener, handler http.Handl
 	server := &http.Server{
 		Handler:           counted.count(handler),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnContext:       withCaller,
 		ReadTimeout:       readTimeout,
 		ReadHeaderTimeout: readTimeout,
 		WriteTimeout:      writeTimeout,
@@ -115,69 +120,6 @@ func (r *requests) end() {
 	if r.ended = true; r.under == 0 {
 		close(r.finished)
 	}
-}
-
-// addControl gives mux what changes something.
-func addControl(mux *http.ServeMux, control Control) {
-	mux.HandleFunc("POST /api/v1/reload", func(w http.ResponseWriter, _ *http.Request) {
-		reloaded, err := control.Reload()
-		if err != nil {
-			answer(w, http.StatusUnprocessableEntity, failureOf(err))
-			return
-		}
-		answer(w, http.StatusOK, reloaded)
-	})
-	mux.HandleFunc("GET /api/v1/tap", func(w http.ResponseWriter, request *http.Request) {
-		tap(w, request, control)
-	})
-}
-
-// tap streams a recording for as long as the client reads it.
-func tap(w http.ResponseWriter, request *http.Request, control Control) {
-	wish := Tap{Peers: request.URL.Query()["peer"]}
-	for key, values := range request.URL.Query() {
-		var err error
-		switch key {
-		case "peer":
-		case "snaplen":
-			wish.SnapLen, err = number(key, values[0], 0, 1<<16)
-		default:
-			err = fmt.Errorf("unknown parameter %s; want peer or snaplen", printable(key))
-		}
-		if err != nil {
-			refuse(w, err)
-			return
-		}
-	}
-	ctx := request.Context()
-	body := &tapBody{w: w, control: http.NewResponseController(w)}
-	_ = body.control.SetWriteDeadline(time.Time{}) // a client may be as slow as it likes ...
-	stop := context.AfterFunc(ctx, func() {
-		_ = body.control.SetWriteDeadline(time.Now().Add(time.Second)) // ... until the daemon stops
-	})
-	defer stop()
-	if err := control.Tap(ctx, wish, body); err != nil && !body.begun {
-		refuse(w, err)
-	}
-}
-
-// A tapBody is the answer to a tap: all that is written leaves at once.
-type tapBody struct {
-	w       http.ResponseWriter
-	control *http.ResponseController
-	begun   bool
-}
-
-func (b *tapBody) Write(p []byte) (int, error) {
-	if !b.begun {
-		b.begun = true
-		b.w.Header().Set("Content-Type", "application/x-pcapng")
-	}
-	n, err := b.w.Write(p)
-	if err == nil {
-		err = b.control.Flush()
-	}
-	return n, err
 }
 
 // failureOf returns what there is to say of err.

@@ -36,6 +36,8 @@ type blockReader struct {
 	r     *bufio.Reader
 	order binary.ByteOrder // of the section; nil: before the first
 	block []byte           // the last one, with its frame
+	at    int64            // where in the file it began
+	after int64            // where it ended
 }
 
 // next reads the next block and returns its type; r.block holds all of it. Those
@@ -43,6 +45,7 @@ type blockReader struct {
 // the file, and io.ErrUnexpectedEOF within a block.
 func (r *blockReader) next(wanted func(kind uint32) bool) (kind uint32, err error) {
 	for {
+		r.at = r.after
 		head, err := r.r.Peek(12) // the least that a block has
 		if len(head) == 0 && err == io.EOF {
 			return 0, io.EOF
@@ -70,6 +73,7 @@ func (r *blockReader) next(wanted func(kind uint32) bool) (kind uint32, err erro
 			if err := r.discard(length); err != nil {
 				return 0, midway(err)
 			}
+			r.after += length
 			continue
 		}
 		if length > maxBlock {
@@ -82,6 +86,7 @@ func (r *blockReader) next(wanted func(kind uint32) bool) (kind uint32, err erro
 		if _, err := io.ReadFull(r.r, r.block); err != nil {
 			return 0, midway(err)
 		}
+		r.after += length
 		if again := r.order.Uint32(r.block[length-4:]); int64(again) != length {
 			return 0, fmt.Errorf("a block of type %d has the length %d at its beginning and %d at its end", kind, length, again)
 		}

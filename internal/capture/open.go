@@ -30,6 +30,7 @@ var ErrNotCapture = errors.New("neither a pcap nor a pcapng file")
 type FileError struct {
 	Name   string
 	Packet uint64 // its number in the file, from 1, as Wireshark shows it; 0: before the first
+	Offset int64  // where in the file what cannot be read begins, in bytes; of what a compressed one holds
 	Err    error
 }
 
@@ -37,10 +38,11 @@ func (e *FileError) Error() string {
 	if e.Packet == 0 {
 		return fmt.Sprintf("%s: %v", e.Name, e.Err)
 	}
+	why := e.Err.Error()
 	if e.Err == io.ErrUnexpectedEOF {
-		return fmt.Sprintf("%s: packet %d: the file ends in the middle of it", e.Name, e.Packet)
+		why = "the file ends in the middle of it"
 	}
-	return fmt.Sprintf("%s: packet %d: %v", e.Name, e.Packet, e.Err)
+	return fmt.Sprintf("%s: packet %d, at byte %d: %s", e.Name, e.Packet, e.Offset, why)
 }
 
 // Unwrap returns the error without its place.
@@ -57,6 +59,10 @@ type frame struct {
 // A source yields the frames of a file, and io.EOF after the last.
 type source interface {
 	next() (frame, error)
+
+	// offset returns where in the file that begins which next has failed to
+	// read.
+	offset() int64
 }
 
 // A reader reads the frames of a file.
@@ -71,7 +77,7 @@ func newReader(name string, file io.Reader) (*reader, error) {
 	buffered := bufio.NewReaderSize(file, readBuffer)
 	source, err := openSource(buffered)
 	if err != nil {
-		return nil, &FileError{name, 0, err}
+		return nil, &FileError{name, 0, 0, err}
 	}
 	return &reader{name: name, source: source}, nil
 }
@@ -100,7 +106,7 @@ func openSource(r *bufio.Reader) (source, error) {
 			return nil, tooShort(err)
 		}
 		file.SetSnaplen(maxCaptured)
-		return &pcapFile{file}, nil
+		return &pcapFile{file, pcapHeader}, nil
 	}
 	return nil, ErrNotCapture
 }
@@ -125,11 +131,20 @@ func (r *reader) next() (frame, error) {
 	if err == io.EOF {
 		return frame{}, io.EOF
 	}
-	return frame{}, &FileError{r.name, r.number + 1, err}
+	return frame{}, &FileError{r.name, r.number + 1, r.source.offset(), err}
 }
 
+// pcapHeader and packetHeader are what a file of libpcap's first format has
+// before its packets, and before each of them.
+const pcapHeader, packetHeader = 24, 16
+
 // A pcapFile is a file of libpcap's first format.
-type pcapFile struct{ file *pcapgo.Reader }
+type pcapFile struct {
+	file *pcapgo.Reader
+	read int64 // bytes of the packets read, and before them
+}
+
+func (p *pcapFile) offset() int64 { return p.read }
 
 func (p *pcapFile) next() (frame, error) {
 	data, info, err := p.file.ZeroCopyReadPacketData()
@@ -139,6 +154,7 @@ func (p *pcapFile) next() (frame, error) {
 		}
 		return frame{}, err
 	}
+	p.read += packetHeader + int64(len(data))
 	return frame{uint16(p.file.LinkType()), info.Timestamp, data, info.Length}, nil
 }
 
@@ -161,6 +177,8 @@ var (
 	errTooManyInterfaces = fmt.Errorf("there are more than %d interfaces in a section", maxInterfaces)
 	errBadBlock          = errors.New("the lengths in its block do not fit together")
 )
+
+func (n *ngFile) offset() int64 { return n.blocks.at }
 
 func (n *ngFile) next() (frame, error) {
 	for {

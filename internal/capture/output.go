@@ -4,9 +4,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"strings"
-	"time"
 )
 
 const (
@@ -34,10 +31,14 @@ type Output struct {
 
 	begun   bool     // something was added
 	files   int      // begun
+	number  int      // of the last file of the set
 	kept    []string // of the set, the oldest first
 	size    int64    // of this file, with what is in the buffer
 	written int64    // of this file
 	packets bool     // this file has some
+
+	waiting   uint64 // packets in the buffer
+	datagrams uint64 // packets that were written
 }
 
 // ToWriter returns an output to w, which stays open.
@@ -51,7 +52,10 @@ func ToFile(name string) *Output { return &Output{name: name} }
 // of one packet at least), of which the last keep are kept. Name gives the
 // directory and the beginning and end of the names: room.pcapng makes
 // room_00001_20060102150405.pcapng, with the number and the local time of its
-// beginning, which Wireshark knows as a file set.
+// beginning, which Wireshark knows as a file set. A file that is there is never
+// written to. Those of earlier recordings with the same name belong to the set:
+// numbers go on from theirs, and they are removed, the oldest first, as they
+// become more than keep; a file that another program is recording to is not.
 func ToFiles(name string, size int64, keep int) (*Output, error) {
 	switch {
 	case size < LeastRotate:
@@ -61,6 +65,9 @@ func ToFiles(name string, size int64, keep int) (*Output, error) {
 	}
 	return &Output{name: name, limit: size, keep: keep}, nil
 }
+
+// IsFile reports whether it is a file or a set, and no pipe.
+func (o *Output) IsFile() bool { return o.name != "" }
 
 // Name returns the name of the file that is written, or "" for a pipe and
 // before the recording begins.
@@ -73,23 +80,18 @@ func (o *Output) Name() string {
 
 // open begins a file.
 func (o *Output) open() error {
-	name := o.name
+	var file *os.File
+	var err error
 	if o.limit > 0 {
-		end := filepath.Ext(name)
-		name = fmt.Sprintf("%s_%05d_%s%s", strings.TrimSuffix(name, end), o.files+1, time.Now().Format("20060102150405"), end)
+		file, err = o.another()
+	} else {
+		file, err = os.OpenFile(o.name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	}
-	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
 	o.w, o.file, o.size, o.written, o.packets = file, file, 0, 0, false
 	o.files++
-	if o.limit > 0 {
-		if o.kept = append(o.kept, name); len(o.kept) > o.keep {
-			_ = os.Remove(o.kept[0]) // somebody may have taken it away
-			o.kept = o.kept[1:]
-		}
-	}
 	return nil
 }
 
@@ -121,7 +123,10 @@ func (o *Output) add(blocks []byte, packet bool) error {
 	o.begun = true
 	o.buffer = append(o.buffer, blocks...)
 	o.size += int64(len(blocks))
-	o.packets = o.packets || packet
+	if packet {
+		o.packets = true
+		o.waiting++
+	}
 	return nil
 }
 
@@ -137,7 +142,10 @@ func (o *Output) flush() error {
 	} else {
 		o.written += int64(n)
 	}
-	o.buffer = o.buffer[:0]
+	if err == nil {
+		o.datagrams += o.waiting
+	}
+	o.buffer, o.waiting = o.buffer[:0], 0
 	return err
 }
 

@@ -31,7 +31,10 @@ var ErrNothing = errors.New("there is no UDP datagram to send")
 // A Sender sends payloads to where a recording is played. Receive is called
 // again and again, at the same time, and what it brings is dropped; its error
 // ends that. Close ends calls that wait. A sender with a method Busy() bool is
-// not closed while that reports true, for up to ten seconds.
+// not closed while that reports true, for up to ten seconds. One with a method
+// Ready(context.Context) error is not sent anything before that has returned;
+// the pauses of the file are counted without this time, and an error ends the
+// playing.
 type Sender interface {
 	Send(payload []byte) error
 	Receive(buf []byte) (int, error)
@@ -149,7 +152,7 @@ func (r *playing) play() error {
 			return err
 		}
 		if r.played.Sent+r.played.Failed == before {
-			return &FileError{r.Name, 0, ErrNothing}
+			return &FileError{r.Name, 0, 0, ErrNothing}
 		}
 		r.played.Passes++
 	}
@@ -278,6 +281,13 @@ func (r *playing) sender(source netip.AddrPort) (Sender, error) {
 			}
 		}
 	})
+	if s, ok := sender.(interface{ Ready(context.Context) error }); ok {
+		began := time.Now()
+		if err := s.Ready(r.ctx); err != nil {
+			return nil, err
+		}
+		r.schedule.hold(time.Since(began))
+	}
 	return sender, nil
 }
 

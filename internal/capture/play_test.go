@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -147,16 +148,16 @@ func TestPlayingEndsWhereTheFileIsBad(t *testing.T) {
 		sent uint64
 		want string
 	}{
-		"cut pcap":          {pcap(binary.LittleEndian, 101, udp4("", "1"), udp4("", "2"))[:24+2*16+29+1], 1, "test.pcapng: packet 2: the file ends in the middle of it"},
-		"cut at a header":   {pcap(binary.LittleEndian, 101, udp4("", "1"), udp4("", "2"))[:24+16+29+3], 1, "test.pcapng: packet 2: the file ends in the middle of it"},
-		"cut behind one":    {pcap(binary.LittleEndian, 101, udp4("", "1"), udp4("", "2"))[:24+2*16+29], 1, "test.pcapng: packet 2: the file ends in the middle of it"},
-		"cut pcapng":        {ng[:bytes.LastIndex(ng, []byte("3"))], 2, "test.pcapng: packet 3: the file ends in the middle of it"},
+		"cut pcap":          {pcap(binary.LittleEndian, 101, udp4("", "1"), udp4("", "2"))[:24+2*16+29+1], 1, "test.pcapng: packet 2, at byte 69: the file ends in the middle of it"},
+		"cut at a header":   {pcap(binary.LittleEndian, 101, udp4("", "1"), udp4("", "2"))[:24+16+29+3], 1, "test.pcapng: packet 2, at byte 69: the file ends in the middle of it"},
+		"cut behind one":    {pcap(binary.LittleEndian, 101, udp4("", "1"), udp4("", "2"))[:24+2*16+29], 1, "test.pcapng: packet 2, at byte 69: the file ends in the middle of it"},
+		"cut pcapng":        {ng[:bytes.LastIndex(ng, []byte("3"))], 2, fmt.Sprintf("test.pcapng: packet 3, at byte %d: the file ends in the middle of it", bytes.LastIndex(ng, []byte("3"))-56)},
 		"empty":             {nil, 0, "test.pcapng: neither a pcap nor a pcapng file"},
 		"text":              {[]byte("hello, world"), 0, "test.pcapng: neither a pcap nor a pcapng file"},
 		"half a header":     {pcap(binary.LittleEndian, 101)[:20], 0, "test.pcapng: neither a pcap nor a pcapng file"},
 		"nothing in it":     {pcap(binary.LittleEndian, 101), 0, "test.pcapng: there is no UDP datagram to send"},
-		"a wrong length":    {pcap(binary.LittleEndian, 101, make([]byte, 300<<10)), 0, "test.pcapng: packet 1: capture length exceeds snap length: 307200 > 262144"},
-		"a wrong interface": {bytes.Replace(ng, []byte("\x06\x00\x00\x00\x40\x00\x00\x00\x00"), []byte("\x06\x00\x00\x00\x40\x00\x00\x00\x07"), 1), 0, "test.pcapng: packet 1: it is of interface 7, and the section has described 1"},
+		"a wrong length":    {pcap(binary.LittleEndian, 101, make([]byte, 300<<10)), 0, "test.pcapng: packet 1, at byte 24: capture length exceeds snap length: 307200 > 262144"},
+		"a wrong interface": {bytes.Replace(ng, []byte("\x06\x00\x00\x00\x40\x00\x00\x00\x00"), []byte("\x06\x00\x00\x00\x40\x00\x00\x00\x07"), 1), 0, fmt.Sprintf("test.pcapng: packet 1, at byte %d: it is of interface 7, and the section has described 1", bytes.Index(ng, []byte("\x06\x00\x00\x00\x40\x00\x00\x00\x00")))},
 	} {
 		m := newMemory()
 		got, err := playerOf(test.data, m).Play(t.Context())

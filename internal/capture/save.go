@@ -12,8 +12,8 @@ import (
 
 // Saved is what has been written of a recording.
 type Saved struct {
-	Datagrams uint64
-	Missing   uint64 // datagrams that the recorder could not keep up with
+	Datagrams uint64 // that reached the output
+	Missing   uint64 // that the recorder could not keep up with
 	Files     int    // begun, of which rotation may have removed some; 0 for a pipe
 }
 
@@ -58,7 +58,7 @@ func Save(ctx context.Context, src io.Reader, out *Output, count uint64) (Saved,
 		err = s.finish()
 	}
 	err = errors.Join(err, out.close())
-	s.saved.Files = out.files
+	s.saved.Files, s.saved.Datagrams = out.files, out.datagrams
 	return s.saved, err
 }
 

@@ -26,6 +26,9 @@ type schedule struct {
 // one at once.
 func (s *schedule) pass() { s.latest = time.Time{} }
 
+// hold has all that follows be due so much later.
+func (s *schedule) hold(d time.Duration) { s.start = s.start.Add(d) }
+
 // due returns when a datagram that was recorded at is to leave. Now is when the
 // first one does.
 func (s *schedule) due(at, now time.Time) time.Time {

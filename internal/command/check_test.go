@@ -91,7 +91,9 @@ socket:
 
 admin:
   socket: ""
+  group: ""
   http: "127.0.0.1:9001"
+  metrics_per_peer: false
 
 state:
   file: ""

@@ -1,11 +1,9 @@
 package command
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -28,21 +26,7 @@ func (a answering) Reload() (admin.Reloaded, error) {
 // answer has a relay answer at the socket until the test ends.
 func answer(t *testing.T, socket, name string) {
 	t.Helper()
-	listener, err := admin.Listen(socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() {
-		served <- admin.Serve(ctx, listener, &relayOf{}, answering{name: name}, slog.New(slog.DiscardHandler))
-	}()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	})
+	stand(t, socket, &relayOf{control: answering{name: name}})
 }
 
 // shortDirectory returns a directory whose name is short enough for a socket.
@@ -58,19 +42,7 @@ func shortDirectory(t *testing.T) string {
 
 func runReload(t *testing.T, environ []string, args ...string) outcome {
 	t.Helper()
-	defaults, err := os.ReadFile("../../config.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var stdout, stderr bytes.Buffer
-	code := Run(append([]string{"udprelay", "reload"}, args...), World{
-		Stdin:         failing{t},
-		Stdout:        &stdout,
-		Stderr:        &stderr,
-		Environ:       environ,
-		DefaultConfig: defaults,
-	})
-	return outcome{code, stdout.String(), stderr.String()}
+	return runCommand(t, environ, append([]string{"reload"}, args...)...)
 }
 
 // failing is an input that nobody may read.

@@ -27,7 +27,12 @@ const (
 
 	// replayLinger is how long replay stays after the last datagram, for a host
 	// where nothing listens to say so.
+	// And before the first, for a relay that wants a proof to say so.
 	replayLinger = 100 * time.Millisecond
+
+	// proofPatience is how long a relay that wants proofs may leave a client
+	// without an answer. The client asks again after 1, 3, 7 and 15 seconds.
+	proofPatience = 20 * time.Second
 )
 
 const replayDescription = `Sends the payloads of the UDP datagrams in FILE to HOST:PORT, with the pauses
@@ -38,13 +43,16 @@ not UDP, fragments, and packets of which the capture kept only a part are
 skipped and counted.
 
 HOST:PORT is taken for a relay: replay joins it with an empty datagram, keeps
-its place, and gives the proof that it may want, as join does. With --plain
+its place, and gives the proof that it may want, as join does, before the first
+datagram leaves; it ends at once, with exit code 69, where the relay does not
+accept the proof. With --plain
 nothing leaves but what is in FILE, for any other program. Answers are read and
 dropped.
 
 All leaves from one socket. With --each-source there is one for each address and
 port that the file has datagrams from, so that a relay sees as many peers; of
-more than 1000 the others are skipped.
+more than 1000 the others are skipped. Where the relay wants proofs, all waits
+while a socket gives its own; a relay answers an address a few times a second.
 
 The pauses are counted from the first datagram, so delays do not add up. Where
 the times in the file go back, datagrams follow at once.
@@ -126,14 +134,15 @@ func replay(ctx context.Context, world World, c *cli.Context, player *capture.Pl
 	played, err := player.Play(ctx)
 	bar.end()
 	file := (*capture.FileError)(nil)
-	if err != nil && !errors.As(err, &file) {
-		return err
-	}
-	if !errors.Is(err, capture.ErrNotCapture) {
+	isFile := errors.As(err, &file)
+	if played.Packets > 0 || err == nil || isFile && !errors.Is(err, capture.ErrNotCapture) {
 		fmt.Fprintf(world.Stderr, "udprelay: %v\n", &played)
 	}
-	if file != nil {
+	if isFile {
 		return badCapture{file}
+	}
+	if err != nil {
+		return err
 	}
 	return target.verdict(played)
 }
@@ -168,7 +177,7 @@ func (t *replayTarget) dial(ctx context.Context) (capture.Sender, error) {
 	}
 	t.address = relay.RemoteAddr().String()
 	t.clients = append(t.clients, relay)
-	return joinedSender{relay}, nil
+	return joinedSender{relay, t, len(t.clients) == 1}, nil
 }
 
 // verdict returns the error of what was lost, as far as it is known.
@@ -188,7 +197,7 @@ func (t *replayTarget) verdict(played capture.Played) error {
 	}
 	switch {
 	case shutOut != nil:
-		return &unreachable{shutOut, proofHint(shutOut)}
+		return t.shutOut(shutOut)
 	case played.Failed > 0:
 		return &unreachable{fmt.Errorf("%d datagrams could not be sent: %w", played.Failed, played.FirstErr), ""}
 	case refused > 0:
@@ -199,13 +208,57 @@ func (t *replayTarget) verdict(played capture.Played) error {
 	return nil
 }
 
-// joinedSender is a client whose last payloads may wait for a proof.
-type joinedSender struct{ *client.Client }
+// joinedSender is a client that gives the proof that the relay may want before
+// it is sent anything, and whose last payloads may wait for another proof.
+type joinedSender struct {
+	*client.Client
+	target *replayTarget
+	first  bool // of the target's
+}
 
 // Busy reports whether they do.
 func (s joinedSender) Busy() bool {
 	health := s.Health()
 	return health.Proving && !health.ShutOut
+}
+
+// Ready waits until the relay has accepted a proof, if it wants one. Whether it
+// does, the first client finds out: a relay that wants none is silent.
+func (s joinedSender) Ready(ctx context.Context) error {
+	patience := proofPatience
+	if s.first {
+		patience = replayLinger
+	} else if !s.target.clients[0].Health().WantsProof {
+		return nil
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	for {
+		health := s.Health()
+		switch {
+		case health.ShutOut:
+			return s.target.shutOut(s.ProofError())
+		case health.WantsProof && !health.Proving:
+			return nil
+		case health.WantsProof && s.first: // it will be in or shut out
+			timer.Stop()
+		}
+		select {
+		case <-s.Proofs():
+		case <-timer.C:
+			if s.first {
+				return nil
+			}
+			return s.target.shutOut(&client.ProofError{Addr: s.RemoteAddr(), Secret: len(s.target.secret) > 0})
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// shutOut is the error of a relay that does not accept a proof.
+func (t *replayTarget) shutOut(why *client.ProofError) error {
+	return &unreachable{why, proofHint(why)}
 }
 
 // interruptible returns what r reads until ctx is done, though a read of r may

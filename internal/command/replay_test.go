@@ -137,7 +137,7 @@ func TestReplayThatFails(t *testing.T) {
 		"missing":         {[]string{missing, relay.Addr}, 66, missing},
 		"a directory":     {[]string{t.TempDir(), relay.Addr}, 66, "directory"},
 		"text":            {[]string{captureFile(t, []byte("hello")), relay.Addr}, 65, "neither a pcap nor a pcapng file"},
-		"cut":             {[]string{captureFile(t, capturedDatagrams("x", "y")[:90]), relay.Addr}, 65, "packet 2: the file ends in the middle of it"},
+		"cut":             {[]string{captureFile(t, capturedDatagrams("x", "y")[:90]), relay.Addr}, 65, "packet 2, at byte 69: the file ends in the middle of it"},
 		"nothing":         {[]string{"--port", "1", good, relay.Addr}, 65, "no UDP datagram to send"},
 		"refused":         {[]string{"--plain", good, relaytest.FreeAddr(t)}, 69, "nothing listens there"},
 	} {

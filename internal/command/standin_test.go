@@ -25,7 +25,10 @@ type relayOf struct {
 	admin.Source // for what is not asked of it
 	status       admin.Status
 	peers        []*admin.Peer
-	asked        atomic.Int64 // for the status or the peers
+	bans         admin.BanList
+	why          admin.Why
+	control      admin.Control // nil: answering
+	asked        atomic.Int64  // for the status or the peers
 
 	mu    sync.Mutex
 	after func([]*admin.Peer) []*admin.Peer // what becomes of the peers when they are told
@@ -48,6 +51,10 @@ func (r *relayOf) Peers() []*admin.Peer {
 	return all
 }
 
+func (r *relayOf) Bans() admin.BanList { return r.bans }
+
+func (r *relayOf) Why(netip.AddrPort) admin.Why { return r.why }
+
 // stand has r answer at socket until stop, or the test, ends it.
 func stand(t *testing.T, socket string, r *relayOf) (stop func()) {
 	t.Helper()
@@ -55,10 +62,13 @@ func stand(t *testing.T, socket string, r *relayOf) (stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if r.control == nil {
+		r.control = answering{}
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() {
-		served <- admin.Serve(ctx, listener, r, answering{}, slog.New(slog.DiscardHandler))
+		served <- admin.Serve(ctx, listener, r, r.control, slog.New(slog.DiscardHandler))
 	}()
 	stopped := false
 	stop = func() {

@@ -2,9 +2,9 @@ package command
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -31,53 +31,21 @@ func whyCommand(world World) *cli.Command {
 		Usage:       "say why an address gets nothing, or is not heard",
 		ArgsUsage:   "ADDRESS",
 		Description: whyDescription,
-		Flags: append([]cli.Flag{
-			&cli.BoolFlag{Name: "json", Usage: "print what the relay says as JSON", DisableDefaultText: true},
-		}, socketFlags()...),
+		Flags:       askFlags(),
 		Action: func(c *cli.Context) error {
-			if err := noMoreThan(c, 1); err != nil {
-				return err
-			}
-			if _, err := admin.ParseAddress(c.Args().First()); err != nil {
-				return &usageFailure{err.Error(), helpHint(c)}
-			}
-			where, err := searchOf(world, c)
+			address, err := oneArgument(c, "an address")
 			if err != nil {
 				return err
 			}
-			return why(c.Context, world, where, c.Args().First(), c.Bool("json"))
+			if _, err := admin.ParseAddress(address); err != nil {
+				return &usageFailure{err.Error(), helpHint(c)}
+			}
+			return askOnce(c, world, func(ctx context.Context, client admin.Client) (admin.Why, error) {
+				return client.Why(ctx, address)
+			}, writeWhy)
 		},
 	}
 }
-
-func why(ctx context.Context, world World, where search, address string, asJSON bool) error {
-	ctx, cancel := context.WithTimeout(ctx, askWithin)
-	defer cancel()
-	var said admin.Why
-	err := where.ask(func(client admin.Client) (err error) {
-		said, err = client.Why(ctx, address)
-		return err
-	})
-	if admin.Absent(err) {
-		return where.unanswered(err, notRunning)
-	}
-	if err != nil {
-		return err
-	}
-	where.say(world.Stderr)
-	if asJSON {
-		text, err := json.Marshal(said)
-		if err == nil {
-			_, err = fmt.Fprintf(world.Stdout, "%s\n", text)
-		}
-		return err
-	}
-	return writeWhy(world.Stdout, said, time.Now())
-}
-
-// notRunning is the hint where a relay does not answer at the socket that the
-// configuration names.
-const notRunning = "is the relay running? --socket names the socket of one that was started with another admin.socket"
 
 // writeWhy writes an explanation for a person.
 func writeWhy(w io.Writer, said admin.Why, now time.Time) error {
@@ -89,6 +57,9 @@ func writeWhy(w io.Writer, said admin.Why, now time.Time) error {
 			mark = ">" // here it is decided
 		}
 		fmt.Fprintf(&text, "%s %s: %s\n", mark, step.Step, step.Result)
+	}
+	if from := bannedBy(said); from.IsValid() {
+		fmt.Fprintf(&text, "\nThe ban is ended by: udprelay unban %v\n", from)
 	}
 	if len(said.Did) == 0 {
 		text.WriteString("\nNothing from there or for there was dropped lately.\n")
@@ -110,4 +81,16 @@ func writeWhy(w io.Writer, said admin.Why, now time.Time) error {
 	}
 	_, err := io.WriteString(w, text.String())
 	return err
+}
+
+// bannedBy returns the ban that a step names, or the zero Prefix. Of several, that
+// is the one that ends last.
+func bannedBy(said admin.Why) netip.Prefix {
+	for _, step := range said.Would {
+		if name, _, banned := strings.Cut(step.Result, " is banned"); banned && step.Step == "ban" {
+			from, _ := netip.ParsePrefix(name)
+			return from
+		}
+	}
+	return netip.Prefix{}
 }

@@ -13,7 +13,7 @@ import (
 // in base, as the effective configuration shows, and the configuration then.
 func another(t *testing.T, base *Config, k *key, path string) (Setting, *Config) {
 	t.Helper()
-	texts := []string{"[::]:7", "192.0.2.1:8", "7s", "7", "7MiB", "any=send", "/x/y"}
+	texts := []string{"[::]:7", "192.0.2.1:8", "7s", "7", "7MiB", "any=send", "/x/y", "adm"}
 	if k.value != nil {
 		texts = append(texts, k.value.words...)
 	}
@@ -83,9 +83,11 @@ func TestAnotherWayToWriteTheSameIsNoChange(t *testing.T) {
 			t.Errorf("want no change, got %q of\n%s", got, file)
 		}
 	}
-	off, _ := load(t, "admin:\n  http: none\n", nil, nil)
-	if got := Changed(off, first(load(t, "admin:\n  http: \"\"\n", nil, nil))); got != nil {
-		t.Errorf("want no change from none to an empty text, got %q", got)
+	for _, key := range []string{"http", "group"} {
+		off, _ := load(t, "admin:\n  "+key+": none\n", nil, nil)
+		if got := Changed(off, first(load(t, "admin:\n  "+key+": \"\"\n", nil, nil))); got != nil {
+			t.Errorf("want no change from none to an empty text, got %q", got)
+		}
 	}
 	empty := *base
 	empty.Peers.Static = []StaticPeer{}

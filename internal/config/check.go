@@ -61,6 +61,14 @@ func unreachable(listen, peer endpoint, written string) (wrong string) {
 	return ""
 }
 
+// checkGroup warns of a group that has nothing to ask at.
+func (l *loader) checkGroup() {
+	const key = "admin.group"
+	if group := l.config.Admin.Group; group != "" && group != None && l.config.Admin.Socket == None {
+		l.warn(l.set[key], key, "there is no control socket that the group may ask at: admin.socket is none; want a socket, or no group")
+	}
+}
+
 // checkHTTP warns of an address that others than this machine can reach. Host
 // names stay unjudged, for nobody looks them up here.
 func (l *loader) checkHTTP() {

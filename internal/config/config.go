@@ -51,10 +51,17 @@ type Config struct {
 		// is absolute and has at most 107 bytes.
 		Socket string
 
+		// Group is the name or the number of the group whose members may ask at
+		// Socket; "" or None for nobody but root and the user of the relay.
+		Group string
+
 		// HTTP is where the relay answers HTTP, which changes nothing: host:port,
 		// or "" or None for nowhere. The host is an IP address, with its zone if
 		// it is link-local, or a host name. Port 0 lets the system choose.
 		HTTP string
+
+		// MetricsPerPeer adds what each peer has sent and got to the metrics.
+		MetricsPerPeer bool
 	}
 
 	State struct {
@@ -76,7 +83,8 @@ const (
 	TrainsOff  = "off"
 )
 
-// None is the word of admin.socket, admin.http and state.file for none.
+// None is the word of admin.socket, admin.group, admin.http and state.file for
+// none.
 const None = "none"
 
 // The words of log.format.
@@ -129,6 +137,7 @@ func Load(defaults []byte, file *File, environ []string, flags []Setting) (*Conf
 	}
 	l.checkAccess()
 	l.checkOpen()
+	l.checkGroup()
 	l.checkHTTP()
 	return &l.config, l.warnings, nil
 }

@@ -84,6 +84,8 @@ func FuzzVariable(f *testing.F) {
 		"limits.egress_bytes_per_second": {"0", "1536KiB", "0B"},
 		"socket.send_buffer":             {"0x8MiB"},
 		"admin.socket":                   {"/run/a b\u00fc.sock", "none", "/x/", "/\x00", "@name"},
+		"admin.group":                    {"adm", "none", "a b", "\x00", "27"},
+		"admin.metrics_per_peer":         {"true", "yes", "1"},
 		"admin.http":                     {"none", "[fe80::1%eth0]:0", "0.0.0.0:9001", "*:1", "http://a:80", "relay.example.:65535"},
 		"state.file":                     {"nnoe", "C:\\peers", "/\xff"},
 	} {

@@ -43,7 +43,9 @@ func (c *Config) YAML() []byte {
 
 	fmt.Fprintf(&b, "\nadmin:\n")
 	fmt.Fprintf(&b, "  socket: %q\n", c.Admin.Socket)
+	fmt.Fprintf(&b, "  group: %q\n", c.Admin.Group)
 	fmt.Fprintf(&b, "  http: %q\n", c.Admin.HTTP)
+	fmt.Fprintf(&b, "  metrics_per_peer: %t\n", c.Admin.MetricsPerPeer)
 
 	fmt.Fprintf(&b, "\nstate:\n")
 	fmt.Fprintf(&b, "  file: %q\n", c.State.File)

@@ -100,7 +100,9 @@ var schema = []key{
 	}},
 	{name: "admin", keys: []key{
 		{name: "socket", value: absolute("/run/udprelay/control.sock", maxSocketName, func(c *Config) *string { return &c.Admin.Socket })},
-		{name: "http", value: &value{want: httpWant, optional: true, set: setHTTP, equal: equalHTTP}},
+		{name: "group", value: groupName(func(c *Config) *string { return &c.Admin.Group })},
+		{name: "http", value: &value{want: httpWant, optional: true, set: setHTTP, equal: equalOrNone(func(c *Config) *string { return &c.Admin.HTTP })}},
+		{name: "metrics_per_peer", value: word(func(c *Config) *bool { return &c.Admin.MetricsPerPeer }, named[bool]{"false", false}, named[bool]{"true", true})},
 	}},
 	{name: "state", keys: []key{
 		{name: "file", value: absolute("/var/lib/udprelay/peers", maxValue, func(c *Config) *string { return &c.State.File })},
@@ -166,15 +168,16 @@ func setHTTP(l *loader, text string) (wrong string) {
 	return wrong
 }
 
-// equalHTTP takes the two ways to write nowhere for the same.
-func equalHTTP(a, b *Config) bool {
+// equalOrNone compares what field returns, and takes the two ways to write none
+// for the same.
+func equalOrNone(field func(*Config) *string) comparer {
 	written := func(c *Config) string {
-		if c.Admin.HTTP == None {
-			return ""
+		if text := *field(c); text != None {
+			return text
 		}
-		return c.Admin.HTTP
+		return ""
 	}
-	return written(a) == written(b)
+	return func(a, b *Config) bool { return written(a) == written(b) }
 }
 
 func setStatic(l *loader, text string) (wrong string) {

@@ -71,7 +71,9 @@ func TestEveryValueCanBeSetByTheEnvironment(t *testing.T) {
 		"UDPRELAY_SOCKET_SEND_BUFFER=2MiB",
 		"UDPRELAY_SOCKET_TRAINS=off",
 		"UDPRELAY_ADMIN_SOCKET=/run/a b.sock",
+		"UDPRELAY_ADMIN_GROUP=adm",
 		"UDPRELAY_ADMIN_HTTP=[::1]:0",
+		"UDPRELAY_ADMIN_METRICS_PER_PEER=true",
 		"UDPRELAY_STATE_FILE=none",
 		"UDPRELAY_LOG_LEVEL=debug",
 		"UDPRELAY_LOG_FORMAT=json",
@@ -98,6 +100,7 @@ func TestEveryValueCanBeSetByTheEnvironment(t *testing.T) {
 	want.Limits.PeerDatagramsPerSecond, want.Limits.PeerBytesPerSecond = 10, 11<<10
 	want.Socket.ReceiveBuffer, want.Socket.SendBuffer, want.Socket.Trains = 1<<20, 2<<20, TrainsOff
 	want.Admin.Socket, want.Admin.HTTP, want.State.File = "/run/a b.sock", "[::1]:0", None
+	want.Admin.Group, want.Admin.MetricsPerPeer = "adm", true
 	want.Log.Level, want.Log.Format = slog.LevelDebug, FormatJSON
 	if diff := cmp.Diff(want, loaded, comparePrefixes); diff != "" {
 		t.Errorf("configuration (-want +got):\n%s", diff)

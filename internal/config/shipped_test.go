@@ -182,6 +182,8 @@ func TestDocumentationHasEveryKeyWithItsDefaultAndRange(t *testing.T) {
 		"socket.send_buffer":                 buffers,
 		"socket.trains":                      "`auto`, `off`",
 		"admin.socket":                       fmt.Sprintf("absolute path of at most %d bytes, `%s`, or `\"\"` for the default", maxSocketName, None),
+		"admin.group":                        fmt.Sprintf("name of a group, or `%s` or `\"\"` for none", None),
+		"admin.metrics_per_peer":             "`false`, `true`",
 		"admin.http":                         fmt.Sprintf("host:port, or `%s` or `\"\"` to turn it off", None),
 		"state.file":                         fmt.Sprintf("absolute path, `%s`, or `\"\"` for the default", None),
 		"log.level":                          "`debug`, `info`, `warn`, `error`",

@@ -227,6 +227,21 @@ func absolute(example string, most int, field func(*Config) *string) *value {
 	return &value{want: want, optional: true, set: set, equal: equalField(field)}
 }
 
+// groupName is the name of a group of users, or None or "" for none. Whether
+// there is such a group is for the machine that the relay runs on.
+func groupName(field func(*Config) *string) *value {
+	const want = `the name of a group such as adm, or none or "" for none`
+	set := func(l *loader, text string) string {
+		*field(&l.config) = text
+		wrong := badCharacter(text, want)
+		if wrong == "" && strings.ContainsAny(text, ":,/") {
+			return fmt.Sprintf("%q is no name of a group; want %s", text, want)
+		}
+		return wrong
+	}
+	return &value{want: want, optional: true, set: set, equal: equalOrNone(field)}
+}
+
 // A named is a value with the word that stands for it.
 type named[T any] struct {
 	word  string

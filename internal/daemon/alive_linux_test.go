@@ -57,7 +57,7 @@ func TestTheServiceManagerIsToldWhatGoesOn(t *testing.T) {
 	d.reload <- nil
 	told(t, manager, "RELOADING=1\nMONOTONIC_USEC=")
 	told(t, manager, "READY=1\nSTATUS=reloaded")
-	_, _, err := d.load(t)
+	_, _, err := d.load()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,19 +80,28 @@ func (h hanging) Deliver([]relay.Datagram) {
 	<-h.leave
 }
 
-func TestTheWatchdogStarvesWhenTheLoopHangs(t *testing.T) {
-	manager := managed(t)
-	log := new(lockedBuffer)
-	conn := listenUDP(t, "udp4", "127.0.0.1:0")
+// loopbackRelay runs a relay for clients of this machine.
+func loopbackRelay(t *testing.T) *relay.Relay {
+	t.Helper()
 	loopback, err := peers.ParseFrom("loopback")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := relay.New(conn, relay.Options{Peers: peers.Options{Expiry: time.Minute, Access: []peers.Rule{{Cover: loopback, May: peers.MayBoth}}}})
+	r, err := relay.New(listenUDP(t, "udp4", "127.0.0.1:0"), relay.Options{Peers: peers.Options{
+		Expiry: time.Minute,
+		Access: []peers.Rule{{Cover: loopback, May: peers.MayBoth}},
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	runRelay(t, r)
+	return r
+}
+
+func TestTheWatchdogStarvesWhenTheLoopHangs(t *testing.T) {
+	manager := managed(t)
+	log := new(lockedBuffer)
+	r := loopbackRelay(t)
 	d := &daemon{relay: r, log: textLog(log)}
 	const interval = 30 * time.Second // far away: the loop hangs or not, whatever the time
 	d.feedWatchdog(t.Context(), interval)
@@ -115,16 +124,7 @@ func TestTheWatchdogStarvesWhenTheLoopHangs(t *testing.T) {
 
 func TestChangesAreSummedUp(t *testing.T) {
 	log := new(lockedBuffer)
-	conn := listenUDP(t, "udp4", "127.0.0.1:0")
-	loopback, err := peers.ParseFrom("loopback")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := relay.New(conn, relay.Options{Peers: peers.Options{Expiry: time.Minute, Access: []peers.Rule{{Cover: loopback, May: peers.MayBoth}}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	runRelay(t, r)
+	r := loopbackRelay(t)
 	c := &changes{relay: r, log: textLog(log)}
 	c.say()
 	if got := log.String(); got != "" {

@@ -64,6 +64,11 @@ type daemon struct {
 
 	names    atomic.Pointer[[]state.Name] // addresses of static peers that have names
 	resolved atomic.Uint64                // how often names has changed
+
+	banning sync.Mutex    // held while a ban begins or is taken away, so that what is told of it is true
+	banned  atomic.Uint64 // how often that was
+
+	saver *state.Saver // saves what outlives a restart; nil: nothing does
 }
 
 // Run runs a relay until ctx is cancelled, which is no error. The error may be
@@ -133,10 +138,10 @@ func (d *daemon) open(ctx context.Context) error {
 }
 
 // run runs the relay and all that goes with it. What is started last is stopped
-// first, and the relay before the peers are saved for the last time.
+// first, and the relay before the peers and bans are saved for the last time.
 func (d *daemon) run(ctx context.Context, control net.Listener, saved *state.Snapshot) error {
 	d.noteNames(nil)
-	saver := d.restore(saved)
+	d.saver = d.restore(saved)
 	d.resolve = startResolving(newStatic(d.config, d.relay, net.DefaultResolver, d.log, d.noteNames, saved.Names))
 	d.resolve.wait(ctx, resolveFirst)
 
@@ -161,8 +166,8 @@ func (d *daemon) run(ctx context.Context, control net.Listener, saved *state.Sna
 	}
 	saving, endSaving := context.WithCancel(context.Background())
 	var lastSave sync.WaitGroup
-	if saver != nil {
-		lastSave.Go(func() { saver.Run(saving) })
+	if d.saver != nil {
+		lastSave.Go(func() { d.saver.Run(saving) })
 	}
 	context.AfterFunc(beside, func() { d.complain(systemd.Stopping()) })
 
@@ -194,10 +199,12 @@ func (d *daemon) listenForControl() (net.Listener, error) {
 		d.log.Warn("no control socket", "error", err)
 		return nil, nil
 	}
-	listener, err := admin.Listen(d.places.control)
-	switch {
+	listener, err := admin.ListenFor(d.places.control, d.places.group)
+	switch groupFailure := (*admin.GroupError)(nil); {
 	case err == nil:
 		return listener, nil
+	case errors.As(err, &groupFailure):
+		return nil, err // what is asked for in vain is not to be missed
 	case d.places.controlAsked:
 		return nil, &ControlError{err}
 	case errors.Is(err, admin.ErrInUse):

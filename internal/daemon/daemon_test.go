@@ -25,17 +25,23 @@ import (
 // configured loads the shipped defaults with flags.
 func configured(t *testing.T, flags ...config.Setting) *config.Config {
 	t.Helper()
-	defaults, err := os.ReadFile("../../config.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Those who want it say so: the default is one for all relays of a machine.
-	flags = append([]config.Setting{{Name: "--admin-http", Key: "admin.http", Value: config.None}}, flags...)
-	cfg, _, err := config.Load(defaults, nil, nil, flags)
+	cfg, err := withSettings(flags...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return cfg
+}
+
+// withSettings is configured for a goroutine that may not end the test.
+func withSettings(flags ...config.Setting) (*config.Config, error) {
+	defaults, err := os.ReadFile("../../config.yaml")
+	if err != nil {
+		return nil, err
+	}
+	// Those who want it say so: the default is one for all relays of a machine.
+	flags = append([]config.Setting{{Name: "--admin-http", Key: "admin.http", Value: config.None}}, flags...)
+	cfg, _, err := config.Load(defaults, nil, nil, flags)
+	return cfg, err
 }
 
 // always returns options for a daemon that has cfg and logs to w.

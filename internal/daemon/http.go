@@ -27,6 +27,13 @@ func (d *daemon) listenForHTTP() (listener net.Listener, host string) {
 	return listener, host
 }
 
+// MetricsPerPeer reports whether the metrics are to have what each peer does.
+func (d *daemon) MetricsPerPeer() bool {
+	d.reloading.Lock()
+	defer d.reloading.Unlock()
+	return d.config.Admin.MetricsPerPeer
+}
+
 // tellByHTTP answers what comes by listener until ctx is cancelled. Host is how
 // the configuration names this one.
 func (d *daemon) tellByHTTP(ctx context.Context, listener net.Listener, host string) {

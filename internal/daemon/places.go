@@ -22,6 +22,7 @@ type places struct {
 	state        string // the file of the peers; "": none
 	control      string // the control socket; "": none
 	controlAsked bool   // the configuration names it
+	group        string // whose members may ask there; "": nobody's
 	runtime      string // the directory of the user to make that of the control socket in; "": none to make
 }
 
@@ -50,6 +51,9 @@ func placesOf(cfg *config.Config, getenv func(string) string) (p places) {
 		}
 	default:
 		p.controlAsked = true
+	}
+	if group := cfg.Admin.Group; group != config.None {
+		p.group = group
 	}
 	return p
 }

@@ -28,6 +28,8 @@ func TestPlacesAreThoseOfTheServiceManager(t *testing.T) {
 		{"with several directories", nil, "STATE_DIRECTORY=/var/lib/a:/var/lib/b RUNTIME_DIRECTORY=/run/a:/run/b", places{state: "/var/lib/a/peers", control: "/run/a/control.sock"}},
 		{"switched off", []config.Setting{keyed("state.file", "none"), keyed("admin.socket", "none")}, "STATE_DIRECTORY=/s RUNTIME_DIRECTORY=/r", places{}},
 		{"as configured", []config.Setting{keyed("state.file", "/a"), keyed("admin.socket", "/b")}, "STATE_DIRECTORY=/s RUNTIME_DIRECTORY=/r", places{state: "/a", control: "/b", controlAsked: true}},
+		{"with a group", []config.Setting{keyed("admin.group", "adm")}, "RUNTIME_DIRECTORY=/r", places{control: "/r/control.sock", group: "adm"}},
+		{"without one", []config.Setting{keyed("admin.group", "none")}, "RUNTIME_DIRECTORY=/r", places{control: "/r/control.sock"}},
 	} {
 		environ := map[string]string{}
 		for _, entry := range strings.Fields(test.environ) {

@@ -14,7 +14,7 @@ import (
 )
 
 // needRestart are the keys that a running daemon cannot change.
-var needRestart = []string{"listen", "socket.trains", "admin.socket", "admin.http", "state.file", "log.format"}
+var needRestart = []string{"listen", "socket.trains", "admin.socket", "admin.group", "admin.http", "state.file", "log.format"}
 
 // loadWithin is how long a reload waits for the configuration to be read.
 const loadWithin = 20 * time.Second
@@ -158,7 +158,9 @@ func (d *daemon) reload() (reloaded admin.Reloaded, err error) {
 	}
 	// What needs a restart stays as it is, and is told again with each reload.
 	next.Listen, next.Socket.Trains, next.Log.Format = d.config.Listen, d.config.Socket.Trains, d.config.Log.Format
+	perPeer := next.Admin.MetricsPerPeer
 	next.Admin, next.State = d.config.Admin, d.config.State
+	next.Admin.MetricsPerPeer = perPeer
 	d.config, d.secret = next, secret
 	return reloaded, nil
 }

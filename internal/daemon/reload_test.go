@@ -83,12 +83,12 @@ func TestWhatNeedsARestartIsSaidWithEachReload(t *testing.T) {
 	d := start(t, surroundings{directory: directory})
 	d.addr(t)
 	for range 2 {
-		d.change(keyed("listen", "127.0.0.1:9"), keyed("socket.trains", "off"), keyed("state.file", "none"), keyed("admin.socket", "none"), keyed("admin.http", "127.0.0.1:9"), keyed("log.format", "json"))
+		d.change(keyed("listen", "127.0.0.1:9"), keyed("socket.trains", "off"), keyed("state.file", "none"), keyed("admin.socket", "none"), keyed("admin.group", "root"), keyed("admin.http", "127.0.0.1:9"), keyed("log.format", "json"))
 		got, err := askReload(directory)
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := admin.Reloaded{Restart: []string{"listen", "socket.trains", "admin.socket", "admin.http", "state.file", "log.format"}}
+		want := admin.Reloaded{Restart: []string{"listen", "socket.trains", "admin.socket", "admin.group", "admin.http", "state.file", "log.format"}}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}

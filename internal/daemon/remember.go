@@ -42,7 +42,7 @@ func (d *daemon) readState() (*state.Snapshot, error) {
 	if errors.As(err, &damaged) && damaged.Foreign && d.config.State.File != "" {
 		return nil, &StateError{err}
 	}
-	const what = "the file of the peers cannot be used; those who only listen have to join again"
+	const what = "the file of the peers cannot be used; those who only listen have to join again, and bans are lost"
 	if aside, failed := state.SetAside(d.places.state); failed != nil {
 		d.log.Warn(what, "error", err, "not_set_aside", failed)
 		d.places.state = "" // what nobody has read is not written over
@@ -69,18 +69,19 @@ func (d *daemon) restore(saved *state.Snapshot) *state.Saver {
 		Collect: d.snapshot,
 		Changed: func() uint64 {
 			joined, left := table.Turnover()
-			return joined + left + d.resolved.Load()
+			return joined + left + d.resolved.Load() + d.banned.Load()
 		},
 		Log: d.log,
 	}
 }
 
-// comeBack makes the saved peers learned ones, and has the relay count what the
-// kernel has dropped meanwhile.
+// comeBack makes the saved bans hold and the saved peers learned ones, and has
+// the relay count what the kernel has dropped meanwhile.
 func (d *daemon) comeBack(saved *state.Snapshot) {
 	if saved.SameBoot { // the number of the socket holds until the next boot
 		d.relay.Resume(relay.Past{Socket: saved.Socket, KernelDrops: saved.KernelDrops})
 	}
+	d.restoreBans(saved.Bans) // before the peers, some of which they may be of
 	saved.TrustSecret(d.secret)
 	list := make([]relay.Remembered, 0, len(saved.Peers))
 	for _, p := range saved.Peers {
@@ -102,6 +103,20 @@ func (d *daemon) comeBack(saved *state.Snapshot) {
 	}
 }
 
+// restoreBans makes those of the state file hold.
+func (d *daemon) restoreBans(saved []state.Ban) {
+	if len(saved) == 0 {
+		return
+	}
+	list := make([]peers.Ban, 0, len(saved))
+	for _, b := range saved {
+		list = append(list, peers.Ban(b))
+	}
+	now := time.Now()
+	d.relay.Peers().RestoreBans(list, now)
+	d.log.Info("bans are back", "count", len(d.relay.Peers().Bans(now)))
+}
+
 // snapshot returns what is to be saved.
 func (d *daemon) snapshot() *state.Snapshot {
 	// The secret first: beside a reload the peers may be of the one that comes
@@ -118,6 +133,9 @@ func (d *daemon) snapshot() *state.Snapshot {
 	}
 	for _, p := range remembered {
 		snapshot.Peers = append(snapshot.Peers, state.Peer{Addr: p.Addr, Source: p.Source, Link: p.Link, Proof: p.Proof, Joined: p.Joined, Heard: p.Heard})
+	}
+	for _, b := range d.relay.Peers().Bans(time.Now()) {
+		snapshot.Bans = append(snapshot.Bans, state.Ban(b))
 	}
 	return snapshot
 }

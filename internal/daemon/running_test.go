@@ -43,13 +43,14 @@ func (r *running) spoil(err error) {
 	r.bad = err
 }
 
-func (r *running) load(t *testing.T) (*config.Config, []config.Warning, error) {
+func (r *running) load() (*config.Config, []config.Warning, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.bad != nil {
 		return nil, nil, r.bad
 	}
-	return configured(t, r.settings...), nil, nil
+	cfg, err := withSettings(r.settings...)
+	return cfg, nil, err
 }
 
 // surroundings are what a service manager gives.
@@ -67,7 +68,7 @@ func start(t *testing.T, around surroundings, settings ...config.Setting) *runni
 	ended := make(chan error, 1)
 	go func() {
 		ended <- Run(ctx, Options{
-			Load: func() (*config.Config, []config.Warning, error) { return r.load(t) },
+			Load: r.load,
 			Log: func(cfg *config.Config) *logs.Log {
 				return logs.New(&r.log, logs.Options{Level: cfg.Log.Level})
 			},

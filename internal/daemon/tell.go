@@ -35,7 +35,7 @@ func (d *daemon) Status() admin.Status {
 		Ready:   d.ready.Load(),
 		Peers:   admin.PeerCount{Learned: learned, Static: static, Receivers: len(table.Receivers()), Max: most},
 		Counters: admin.Counters{
-			Received: stats.Received, ReceivedBytes: stats.ReceivedBytes, KeepAlives: stats.KeepAlives, Relayed: stats.Relayed,
+			Received: stats.Received, ReceivedBytes: stats.ReceivedBytes, KeepAlives: stats.KeepAlives, Relayed: stats.Relayed, NoReceiver: stats.NoReceiver, Due: stats.Due,
 			Delivered: stats.Delivered, DeliveredBytes: stats.DeliveredBytes,
 			Answers: stats.Answers, AnswerBytes: stats.AnswerBytes, StrayErrors: stats.StrayErrors,
 			Joined: joined, Left: left,

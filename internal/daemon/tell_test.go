@@ -58,7 +58,7 @@ func TestTheFiguresAreOfWhatHappens(t *testing.T) {
 	if !status.Ready || status.Listen != relay.String() || status.Peers != (admin.PeerCount{Learned: 3, Receivers: 3, Max: 10000}) {
 		t.Errorf("want three learned peers at %v, got %+v", relay, status)
 	}
-	want := admin.Counters{Received: 12, ReceivedBytes: 5*5 + 9 + 9 + 8, KeepAlives: 3, Relayed: 6, Delivered: 7, DeliveredBytes: 5*5 + 2*8, Joined: 3}
+	want := admin.Counters{Received: 12, ReceivedBytes: 5*5 + 9 + 9 + 8, KeepAlives: 3, Relayed: 6, Due: 7, Delivered: 7, DeliveredBytes: 5*5 + 2*8, Joined: 3}
 	if status.Counters != want {
 		t.Errorf("want %+v, got %+v", want, status.Counters)
 	}

@@ -56,8 +56,8 @@ func parse(data []byte, now moment) (*Snapshot, *Damaged) {
 	switch lines := strings.Count(rest, "\n"); {
 	case !ended || rest != "" && rest[len(rest)-1] != '\n':
 		return nil, &Damaged{Line: lines + 1 + min(1, len(rest)), Reason: errCutOff.Error()}
-	case lines != h.peers+h.names:
-		return nil, &Damaged{Line: lines + 1, Reason: fmt.Sprintf("the file has %d peers and names: want %d, as its first line says", lines, h.peers+h.names)}
+	case lines != h.peers+h.names+h.bans:
+		return nil, &Damaged{Line: lines + 1, Reason: fmt.Sprintf("the file has %d peers, names and bans: want %d, as its first line says", lines, h.peers+h.names+h.bans)}
 	}
 	if sum := checksum(data, h.sumAt); sum != h.sum {
 		return nil, &Damaged{Line: 1, Reason: fmt.Sprintf("the checksum of the file is %s: want %s, as it says; something in it was changed", sum, h.sum)}
@@ -80,21 +80,28 @@ func parse(data []byte, now moment) (*Snapshot, *Damaged) {
 		if len(text) > maxLine {
 			return nil, tooLong(line)
 		}
-		if len(s.Peers) == h.peers {
-			n, err := parseName(text)
-			if err != nil {
-				return nil, &Damaged{Line: line, Reason: err.Error()}
-			}
+		var err error
+		switch before := line - 2; {
+		case before < h.peers:
+			var p Peer
+			var joined, heard time.Duration
+			p, joined, heard, err = parsePeer(text)
+			p.Joined = now.wall.Add(-min(joined+s.Away, maxAge))
+			p.Heard = now.wall.Add(-min(heard+s.Away-since, maxAge))
+			s.Peers = append(s.Peers, p)
+		case before < h.peers+h.names:
+			var n Name
+			n, err = parseName(text)
 			s.Names = append(s.Names, n)
-			continue
+		default:
+			var b Ban
+			var began, left time.Duration
+			b, began, left, err = parseBan(text)
+			s.addBan(b, began, left, now.wall)
 		}
-		p, joined, heard, err := parsePeer(text)
 		if err != nil {
 			return nil, &Damaged{Line: line, Reason: err.Error()}
 		}
-		p.Joined = now.wall.Add(-min(joined+s.Away, maxAge))
-		p.Heard = now.wall.Add(-min(heard+s.Away-since, maxAge))
-		s.Peers = append(s.Peers, p)
 	}
 	return &s, nil
 }
@@ -105,10 +112,11 @@ func tooLong(line int) *Damaged {
 
 // A header is the first line of a file.
 type header struct {
-	snapshot Snapshot // but for the peers
+	snapshot Snapshot // but for the peers, names and bans
 	saved    moment
 	peers    int
 	names    int
+	bans     int
 	sum      string
 	sumAt    int // where the checksum begins
 }
@@ -166,6 +174,8 @@ func parseHeader(line string) (h header, err error) {
 	h.peers = int(c.number("peers", MaxPeers))
 	c.literal(keyNames)
 	h.names = int(c.number("names", MaxNames))
+	c.literal(keyBans)
+	h.bans = int(c.number("bans", peers.MaxBans))
 	c.literal(keySum)
 	h.sumAt = len(line) - len(c.rest)
 	if h.sum = c.text(); len(h.sum) != sumDigits || !isHex(h.sum) {

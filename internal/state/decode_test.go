@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"udprelay/internal/testneed"
+	"udprelay/peers"
 )
 
 // sealed returns a file with the checksum that it should have, if it has one.
@@ -46,20 +47,20 @@ func TestDamagedFiles(t *testing.T) {
 		{"\x00\x00\x00\x00", false, `:1: this is no file of learned peers: want it to begin with {"udprelay":"peers","version":1`},
 		{swap(`"version":1`, `"version":2`), true, ":1: the file has version 2, and this udprelay reads version 1"},
 		{swap(`"version":1`, `"version":-1`), true, `:1: version: want a number from 0 to 2147483647, got "-1"`},
-		{swap("40000", "40001"), false, ":1: the checksum of the file is 73350542: want de077120, as it says; something in it was changed"},
-		{swap(`"peers":2`, `"peers":3`), true, ":4: the file has 3 peers and names: want 4, as its first line says"},
-		{swap(`"peers":2`, `"peers":1`), true, ":4: the file has 3 peers and names: want 2, as its first line says"},
+		{swap("40000", "40001"), false, ":1: the checksum of the file is 07ee5c61: want bc658daa, as it says; something in it was changed"},
+		{swap(`"peers":2`, `"peers":3`), true, ":6: the file has 5 peers, names and bans: want 6, as its first line says"},
+		{swap(`"peers":2`, `"peers":1`), true, ":6: the file has 5 peers, names and bans: want 4, as its first line says"},
 		{swap(`"peers":2`, `"peers":1000001`), true, `:1: peers: want a number from 0 to 1000000, got "1000001"`},
-		{good + first + "\n", true, ":5: the file has 4 peers and names: want 3, as its first line says"},
-		{good + "\n", true, ":5: the file has 4 peers and names: want 3, as its first line says"},
-		{good + "x", true, ":5: the file ends within this line"},
-		{good[:len(good)-1], true, ":4: the file ends within this line"},
+		{good + first + "\n", true, ":7: the file has 6 peers, names and bans: want 5, as its first line says"},
+		{good + "\n", true, ":7: the file has 6 peers, names and bans: want 5, as its first line says"},
+		{good + "x", true, ":7: the file ends within this line"},
+		{good[:len(good)-1], true, ":6: the file ends within this line"},
 		{good[:len(head)+1+len(first)], true, ":2: the file ends within this line"},
-		{good[:len(head)+1], true, ":1: the file has 0 peers and names: want 3, as its first line says"},
+		{good[:len(head)+1], true, ":1: the file has 0 peers, names and bans: want 5, as its first line says"},
 		{head, true, ":1: the file ends within this line"},
 		{head[:100], true, ":1: the file ends within this line"},
-		{swap(`,"crc32c"`, `,"more":1,"crc32c"`), true, `:1: want ,"crc32c":" here, got ",\"more\":1,\"crc32c\":\"de077120\"}"`},
-		{swap(`de077120`, `99A01F81`), false, `:1: crc32c: want 8 lower-case hex digits, got "99A01F81"`},
+		{swap(`,"crc32c"`, `,"more":1,"crc32c"`), true, `:1: want ,"crc32c":" here, got ",\"more\":1,\"crc32c\":\"bc658daa\"}"`},
+		{swap(`bc658daa`, `99A01F81`), false, `:1: crc32c: want 8 lower-case hex digits, got "99A01F81"`},
 		{swap("22T21", "22t21"), true, `:1: saved: want a time such as 2026-01-31T12:00:00.000Z, got "2026-11-22t21:40:07.250Z"`},
 		{swap("11-22T21", "02-31T21"), true, `:1: saved: want a time such as 2026-01-31T12:00:00.000Z, got "2026-02-31T21:40:07.250Z"`},
 		{swap("5c0b", "5C0B"), true, `:1: boot: want 36 lower-case hex digits and dashes, or nothing, got "5C0B6a2e-0d57-4f0c-9d8e-3b7a1f2c4d5e"`},
@@ -105,6 +106,26 @@ func TestDamagedFiles(t *testing.T) {
 		{swap("collector.example:2055", strings.Repeat("x", maxName+1)), true, `:4: want a name of 1 to 512 bytes, got "` + strings.Repeat("x", 60) + `"…`},
 		{swap("192.0.2.9:2055", "192.0.2.9:0"), true, `:4: address "192.0.2.9:0": no peer can have this address`},
 		{swap("192.0.2.9:2055", "192.0.2.9"), true, `:4: address: want an address and port such as 192.0.2.7:2055 or [2001:db8::7]:2055, got "192.0.2.9"`},
+		{swap(`"bans":2`, `"bans":1001`), true, `:1: bans: want a number from 0 to 1000, got "1001"`},
+		{swap(`,"bans":2`, ``), true, `:1: want ,"bans": here, got ",\"crc32c\":\"bc658daa\"}"`},
+		{swap(`"names":1,"bans":2`, `"names":2,"bans":1`), true, `:5: want {"name":" here, got "{\"ban\":\"198.51.100.0/24\",\"since_ms\":3000000,\"left_ms\":600000"…`},
+		{swap(`"names":1,"bans":2`, `"names":0,"bans":3`), true, `:4: want {"ban":" here, got "{\"name\":\"collector.example:2055\",\"address\":\"192.0.2.9:2055\"}"`},
+		{swap("198.51.100.0/24", "198.51.100.0"), true, `:5: ban: want a prefix such as 192.0.2.0/24 or 2001:db8::/64, got "198.51.100.0"`},
+		{swap("198.51.100.0/24", "198.51.100.0/33"), true, `:5: ban: want a prefix such as 192.0.2.0/24 or 2001:db8::/64, got "198.51.100.0/33"`},
+		{swap("198.51.100.0/24", ""), true, `:5: ban: want a prefix such as 192.0.2.0/24 or 2001:db8::/64, got nothing`},
+		{swap("198.51.100.0/24", "198.51.100.1/24"), true, `:5: ban "198.51.100.1/24": only the bits of the prefix may be set in its address`},
+		{swap("198.51.100.0/24", "::ffff:198.51.100.0/120"), true, `:5: ban "::ffff:198.51.100.0/120": a prefix of IPv4 addresses is written as one, not as IPv6`},
+		{swap("2001:db8:bad::/48", "2001:DB8:bad::/48"), true, `:6: ban: want a prefix such as 192.0.2.0/24 or 2001:db8::/64, got "2001:DB8:bad::/48"`},
+		{swap("2001:db8:bad::/48", "fe80::%1/48"), true, `:6: ban: want a prefix such as 192.0.2.0/24 or 2001:db8::/64, got "fe80::%1/48"`},
+		{swap(`3000000`, `3153600000001`), true, `:5: since_ms: want a number from 0 to 3153600000000, got "3153600000001"`},
+		{swap(`:600000`, `:0`), true, `:5: left_ms: want 1 at least, for a ban that is over is not saved, got "0"`},
+		{swap(`:600000`, `:-600000`), true, `:5: left_ms: want a number from 0 to 9223372036854, got "-600000"`},
+		{swap(`:600000`, `:9223372036855`), true, `:5: left_ms: want a number from 0 to 9223372036854, got "9223372036855"`},
+		{swap("too%20loud", "too loud"), true, `:5: reason: want ASCII without spaces and quotation marks, and %20 for a space, got "too loud"`},
+		{swap("too%20loud", "too%2"), true, `:5: reason: want ASCII without spaces and quotation marks, and %20 for a space, got "too%2"`},
+		{swap("too%20loud", "too%20l%6Fud"), true, `:5: reason: want ASCII without spaces and quotation marks, and %20 for a space, got "too%20l%6Fud"`},
+		{swap("too%20loud", strings.Repeat("x", peers.MaxReason+1)), true, `:5: the reason has 257 bytes: want 256 at most`},
+		{swap(`,"reason":""`, ``), true, `:6: want ,"reason":" here, got "}"`},
 		{swap(first, strings.Repeat("x", maxLine+1)), true, ":2: the line has more than 1024 bytes"},
 		{swap(head, strings.Repeat("x", maxLine+1)), true, ":1: the line has more than 1024 bytes"},
 	} {
@@ -119,9 +140,9 @@ func TestDamagedFiles(t *testing.T) {
 		damaged := (*Damaged)(nil)
 		// The header's own checksum is quoted in some messages.
 		want := name + test.want
-		if test.seal && strings.Contains(want, "de077120") {
+		if test.seal && strings.Contains(want, "bc658daa") {
 			_, after, _ := bytes.Cut(data, []byte(keySum))
-			want = strings.ReplaceAll(want, "de077120", string(after[:sumDigits]))
+			want = strings.ReplaceAll(want, "bc658daa", string(after[:sumDigits]))
 		}
 		if s != nil || !errors.As(err, &damaged) || err.Error() != want {
 			t.Errorf("want\n%s\ngot\n%v\nof %q", want, err, data)
@@ -191,6 +212,11 @@ func FuzzLoad(f *testing.F) {
 	f.Add(encoded(f, &Snapshot{Socket: math.MaxUint64, KernelDrops: math.MaxUint32}, savedAt), true)
 	f.Add(bytes.Replace(encoded(f, shown, savedAt), []byte("2f01"), nil, 1), true)
 	f.Add(bytes.Replace(encoded(f, shown, savedAt), []byte(`"2f01","kernel_drops":17`), []byte(`"0A0","kernel_drops":017`), 1), true)
+	bans := manyBans(savedAt.wall)
+	f.Add(encoded(f, bans, savedAt), true)
+	f.Add(bytes.Replace(encoded(f, bans, savedAt), []byte("%20"), []byte("%2g"), 1), true)
+	f.Add(bytes.Replace(encoded(f, bans, savedAt), []byte("/32"), []byte("/31"), 1), true)
+	f.Add(bytes.Replace(encoded(f, shown, savedAt), []byte(`"left_ms":600000`), []byte(`"left_ms":7654321`), 1), true)
 	for _, peer := range []string{
 		`{"address":"[fe80::2%e%25%C3]:1","proof":"cookie","joined_ms":3153600000000,"heard_ms":0}`,
 		`{"address":"0.0.0.0:1","source":"ff02::1%1","link":0,"proof":"secret","joined_ms":-1,"heard_ms":00}`,
@@ -217,6 +243,11 @@ func FuzzLoad(f *testing.F) {
 		}
 		if len(s.Peers) > 0 && (s.Peers[0].Heard.After(now.wall) || s.Peers[0].Joined.After(s.Peers[0].Heard)) {
 			t.Errorf("want joined, heard and now in this order, got %v, %v and %v", s.Peers[0].Joined, s.Peers[0].Heard, now.wall)
+		}
+		for _, b := range s.Bans {
+			if b.Since.After(now.wall) || !b.Until.IsZero() && !b.Until.After(now.wall) {
+				t.Errorf("want a ban that has begun and is not over, got one of %v from %v until %v", b.From, b.Since, b.Until)
+			}
 		}
 		again, damaged := parse(encoded(t, s, now), now)
 		if damaged != nil {

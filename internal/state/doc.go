@@ -1,5 +1,5 @@
-// Package state keeps the learned peers in a file, so that they outlive a
-// restart of the daemon.
+// Package state keeps the learned peers and the bans in a file, so that they
+// outlive a restart of the daemon.
 //
 // [Save] replaces the file as a whole, [Load] reads it, [SetAside] puts a
 // damaged one out of the way, and a [Saver] saves again and again while the
@@ -8,7 +8,8 @@
 //
 // # The file
 //
-// It is text: a line for the whole, then one for each peer, each a JSON object.
+// It is text: a line for the whole, then one for each peer, name and ban, each a
+// JSON object.
 // (The lines are folded here.)
 //
 //	{"udprelay":"peers","version":1,"saved":"2026-11-22T21:40:07.250Z",
@@ -16,11 +17,14 @@
 //	 "clean":false,"every_ms":10000,"listen":"[::]:9000",
 //	 "socket":"2f01","kernel_drops":17,
 //	 "secret":"00112233445566778899aabbccddeeff:0123456789abcdef",
-//	 "peers":2,"names":1,"crc32c":"de077120"}
+//	 "peers":2,"names":1,"bans":2,"crc32c":"bc658daa"}
 //	{"address":"192.0.2.7:40000","proof":"open","joined_ms":61250,"heard_ms":15}
 //	{"address":"[fe80::2%3]:40000","source":"fe80::1","link":3,"proof":"secret",
 //	 "joined_ms":900,"heard_ms":900}
 //	{"name":"collector.example:2055","address":"192.0.2.9:2055"}
+//	{"ban":"198.51.100.0/24","since_ms":3000000,"left_ms":600000,
+//	 "reason":"too%20loud"}
+//	{"ban":"2001:db8:bad::/48","since_ms":90061001,"reason":""}
 //
 // The first line:
 //
@@ -36,6 +40,7 @@
 //	             [Fingerprint]; "": there was none
 //	peers        how many lines of peers follow
 //	names        and how many of names after those
+//	bans         and how many of bans after those
 //	crc32c       CRC-32C, in hex, of all bytes of the file but these eight digits
 //
 // A peer's line:
@@ -50,7 +55,15 @@
 // A name's line has a static peer that is configured by its name, and the address
 // that the name had last: a restart goes on with it until the name is looked up.
 //
-// What in a zone or a name could end a JSON string, or is not plain ASCII, stands as %XX.
+// A ban's line:
+//
+//	ban          the prefix whose addresses are banned
+//	since_ms     how long before the save it began
+//	left_ms      how much of it was left at the save; none: it is for ever
+//	reason       why; "": nobody has said
+//
+// What in a zone, a name or a reason could end a JSON string, or is not plain
+// ASCII, stands as %XX.
 //
 // Reading is strict: keys, their order and the way in which values are written
 // are those of Save, so that each snapshot has one form. Whatever differs is an
@@ -75,5 +88,7 @@
 //
 // After a crash the file is older than the daemon's end, by every_ms at most.
 // Peers may have been heard in that time, so they count as heard that much
-// later.
+// later. What was left of a ban is less by the whole time away, after a crash as
+// after an orderly stop: that a ban goes on does not hang on who was heard. It is
+// rounded so that a restart makes a ban milliseconds longer and never shorter.
 package state

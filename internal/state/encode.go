@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"udprelay/peers"
 )
 
 // Parts of a file, which are written and read in one place each.
@@ -28,6 +30,7 @@ const (
 	keySecret = `,"secret":"`
 	keyPeers  = `","peers":`
 	keyNames  = `,"names":`
+	keyBans   = `,"bans":`
 	keySum    = `,"crc32c":"`
 	headerEnd = `"}`
 
@@ -42,6 +45,12 @@ const (
 	keyName      = `{"name":"`
 	keyNameIsNow = `","address":"`
 	nameEnd      = `"}`
+
+	keyBan    = `{"ban":"`
+	keySince  = `","since_ms":`
+	keyLeft   = `,"left_ms":`
+	keyReason = `,"reason":"`
+	banEnd    = `"}`
 
 	savedLayout = "2006-01-02T15:04:05.000Z" // UTC
 	sumDigits   = 8
@@ -67,6 +76,9 @@ func appendSnapshot(b []byte, s *Snapshot, now moment) ([]byte, error) {
 	if len(s.Names) > MaxNames {
 		return nil, fmt.Errorf("there are %d names of static peers, and a file holds %d at most", len(s.Names), MaxNames)
 	}
+	if len(s.Bans) > peers.MaxBans {
+		return nil, fmt.Errorf("there are %d bans, and a file holds %d at most", len(s.Bans), peers.MaxBans)
+	}
 	b, sumAt, err := appendHeader(b, s, now)
 	if err != nil {
 		return nil, err
@@ -80,6 +92,12 @@ func appendSnapshot(b []byte, s *Snapshot, now moment) ([]byte, error) {
 	for i := range s.Names {
 		if b, err = appendName(b, &s.Names[i]); err != nil {
 			return nil, fmt.Errorf("static peer %s: %w", excerpt(s.Names[i].Text), err)
+		}
+		b = append(b, '\n')
+	}
+	for i := range s.Bans {
+		if b, err = appendBan(b, &s.Bans[i], now.wall); err != nil {
+			return nil, fmt.Errorf("ban of %v: %w", s.Bans[i].From, err)
 		}
 		b = append(b, '\n')
 	}
@@ -132,6 +150,8 @@ func appendHeader(b []byte, s *Snapshot, now moment) (_ []byte, sumAt int, err e
 	b = strconv.AppendInt(b, int64(len(s.Peers)), 10)
 	b = append(b, keyNames...)
 	b = strconv.AppendInt(b, int64(len(s.Names)), 10)
+	b = append(b, keyBans...)
+	b = strconv.AppendInt(b, int64(len(s.Bans)), 10)
 	b = append(b, keySum...)
 	sumAt = len(b)
 	b = append(b, "00000000"...)

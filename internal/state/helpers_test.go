@@ -28,6 +28,10 @@ var (
 				Proof: peers.JoinSecret, Joined: ago(900), Heard: ago(900)},
 		},
 		Names: []Name{{"collector.example:2055", netip.MustParseAddrPort("192.0.2.9:2055")}},
+		Bans: []Ban{
+			{From: netip.MustParsePrefix("198.51.100.0/24"), Since: ago(3_000_000), Until: ago(-600_000), Reason: "too loud"},
+			{From: netip.MustParsePrefix("2001:db8:bad::/48"), Since: ago(90_061_001)},
+		},
 	}
 )
 
@@ -71,6 +75,7 @@ func manyPeers(n int, now time.Time) *Snapshot {
 var likeNetip = cmp.Options{
 	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
 	cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
+	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 	cmp.FilterPath(func(p cmp.Path) bool {
 		name := p.Last().String()
 		return name == ".Saved" || name == ".Away" || name == ".SameBoot"

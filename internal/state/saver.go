@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,7 +13,7 @@ const (
 	// DefaultEvery is how often a [Saver] saves what has not changed.
 	DefaultEvery = 10 * time.Second
 
-	// lookEvery is how often it is looked whether peers came or went.
+	// lookEvery is how often it is looked whether there is something new.
 	lookEvery = 100 * time.Millisecond
 
 	// restFor is how many times as long as a save took lies between its begin
@@ -20,22 +21,24 @@ const (
 	restFor = 20
 )
 
-// A Saver saves the learned peers again and again, so that a crash costs few of
-// them. Its fields are set before it is used and not changed.
+// A Saver saves the learned peers, and what else a [Snapshot] has, again and
+// again, so that a crash costs few of them. Its fields are set before it is used and not changed.
 type Saver struct {
 	Name    string           // of the file
 	Every   time.Duration    // how often what has not changed is saved, to keep the ages fresh; 0: DefaultEvery
 	Collect func() *Snapshot // what is to be saved; the Saver changes Clean and Every of it
-	Changed func() uint64    // a number that differs when peers came or went
+	Changed func() uint64    // a number that differs when peers or bans came or went
 	Log     *slog.Logger
 
 	mu       sync.Mutex // held while there is a save
 	pace     pace
 	seen     uint64 // what Changed returned before the last save
 	failures int    // saves that failed in a row
+
+	failing atomic.Bool // the last save did
 }
 
-// Run saves at once, and then within 100 ms when peers came or went, and every
+// Run saves at once, and then within 100 ms when s.Changed differs, and every
 // s.Every, but never so often that it takes more than a twentieth of the time.
 // When ctx is done it saves once more, as the last save of an orderly stop, with
 // sync, and returns. What is in the file before must have been loaded.
@@ -65,6 +68,11 @@ func (s *Saver) Save(sync bool) error {
 	defer s.mu.Unlock()
 	return s.save(sync, false)
 }
+
+// Failing reports whether the last save failed, so that what is new since the one
+// before does not outlive a restart unless the next goes better. Any goroutine may
+// call it.
+func (s *Saver) Failing() bool { return s.failing.Load() }
 
 func (s *Saver) saveIfDue() {
 	s.mu.Lock()
@@ -99,6 +107,7 @@ func (s *Saver) save(sync, clean bool) error {
 	snapshot.Clean, snapshot.Every = clean, s.pace.longest(s.every())
 	err := Save(s.Name, snapshot, time.Now(), sync)
 	s.pace.note(begin, time.Now())
+	s.failing.Store(err != nil)
 	switch {
 	case err != nil:
 		if s.failures++; s.failures == 1 {

@@ -45,6 +45,7 @@ type Name struct {
 type Snapshot struct {
 	Peers  []Peer
 	Names  []Name
+	Bans   []Ban
 	Clean  bool           // this is the last save of an orderly stop
 	Every  time.Duration  // there is a save at least this often
 	Secret string         // from Fingerprint; "": there is no join secret
@@ -93,7 +94,9 @@ func Save(name string, s *Snapshot, now time.Time, sync bool) error {
 // daemon had never been away: a peer that was heard 5 s before the save is one
 // that was heard 5 s and the time away before now. If the file is not from an
 // orderly stop, peers may have been heard after it was saved, so that they count
-// as heard up to [Snapshot.Every] later, but not later than now.
+// as heard up to [Snapshot.Every] later, but not later than now. Of a ban, what
+// was left of it at the save less the time away is left, and one of which nothing
+// is left is passed over.
 //
 // If there is no such file, the snapshot is empty, and its Saved is zero. A
 // [*Damaged] is the error if there is something else in the file than Save

@@ -76,6 +76,8 @@ func (b *builder) stage(ctx context.Context, arch string) (string, error) {
 		s.copy(page, "doc/"+page)
 	}
 	s.copyAll("docs/*.md", "doc/docs")
+	s.copyAll("docs/images/*", "doc/docs/images")
+	s.copyAll("docs/monitoring/*", "doc/docs/monitoring")
 	s.copyAll("systemd/examples/*", "doc/examples")
 	s.write(copyright(modules, b.time.Year()), "doc/copyright")
 	for _, module := range modules {

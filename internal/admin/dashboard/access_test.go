@@ -187,7 +187,7 @@ func TestFormats(t *testing.T) {
 	p.Live()
 	for _, c := range []struct{ call, want string }{
 		{"rate(0)", "0"}, {"rate(0.01)", "<0.1"}, {"rate(0.3)", "0.3"}, {"rate(9.94)", "9.9"}, {"rate(9.96)", "10"}, {"rate(12345.6)", "12,346"}, {"rate(12345678)", "12.3 M"},
-		{"count(1234567)", "1,234,567"}, {"count(undefined)", "0"},
+		{"count(1234567)", "1,234,567"}, {"count(undefined)", "0"}, {"datagrams(1)", "1 datagram"}, {"datagrams(1200)", "1,200 datagrams"},
 		{"bytes(0)", "0 B"}, {"bytes(999)", "999 B"}, {"bytes(1000)", "1.00 kB"}, {"bytes(123456)", "123 kB"}, {"bytes(999999)", "1.00 MB"}, {"bytes(5e15)", "5.00 PB"},
 		{"memory(8388608)", "8.00 MiB"}, {"memory(1023)", "1,023 B"}, {"short(1500)", "1.5k"}, {"short(0)", "0"}, {"short(2e9)", "2G"},
 		{"share(0, 0)", "0 %"}, {"share(1, 3)", "33.3 %"}, {"share(1, 1e6)", "<0.1 %"}, {"share(999999, 1e6)", ">99.9 %"}, {"share(5, 5)", "100 %"},

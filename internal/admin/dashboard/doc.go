@@ -8,5 +8,5 @@
 // /api/v1/why. Its content security policy allows nothing else.
 //
 // The charts are drawn by uPlot (page/uPlot.iife.min.js and uPlot.min.css, as
-// published with version 1.6.32; its licence is page/uPlot.LICENSE.txt).
+// published with version 1.6.32; its licence is page/LICENSE.uPlot.txt).
 package dashboard

@@ -76,7 +76,7 @@ func TestServesWhatThePageNames(t *testing.T) {
 		}
 	}
 	for path := range served {
-		if !paths[path] && path != "/" && path != "/assets/uPlot.LICENSE.txt" {
+		if !paths[path] && path != "/" && path != "/assets/LICENSE.uPlot.txt" {
 			t.Errorf("%s is served, but the page does not use it", path)
 		}
 	}

@@ -70,6 +70,7 @@ func TestSearchAndFilter(t *testing.T) {
 	p.Choose("state", "quarantined", `^1–20 of 20 that match`)
 	p.Choose("kind", "static", `^0 that match`)
 	p.WaitText("no-peers", "No peer matches.")
+	p.Choose("state", "banned", `^0 that match`)
 	p.Choose("state", "", `^1–10 of 10 that match`)
 	p.Choose("kind", "", `^1–100 of 10,000 peers$`)
 

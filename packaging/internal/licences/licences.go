@@ -43,6 +43,7 @@ type listed struct {
 	Dir        string
 	Standard   bool
 	Root       string
+	EmbedFiles []string // relative to Dir
 	Module     *struct {
 		Path, Version, Dir string
 		Replace            *struct{ Path, Version, Dir string }
@@ -54,7 +55,7 @@ type listed struct {
 // sorted by path. environ, such as GOARCH=arm64, is added to that of the
 // process. A module without a licence is an error.
 func Gather(ctx context.Context, directory string, environ ...string) ([]Module, error) {
-	cmd := exec.CommandContext(ctx, "go", "list", "-deps", "-json=ImportPath,Dir,Standard,Root,Module,Error", ".")
+	cmd := exec.CommandContext(ctx, "go", "list", "-deps", "-json=ImportPath,Dir,Standard,Root,EmbedFiles,Module,Error", ".")
 	cmd.Dir = directory
 	cmd.Env = append(os.Environ(), environ...)
 	var stderr bytes.Buffer
@@ -92,6 +93,9 @@ func gather(list []byte) ([]Module, error) {
 		}
 		roots[path], versions[path] = root, version
 		packages[path] = append(packages[path], p.Dir)
+		for _, file := range p.EmbedFiles { // others' work may be among them
+			packages[path] = append(packages[path], filepath.Dir(filepath.Join(p.Dir, filepath.FromSlash(file))))
+		}
 	}
 	var modules []Module
 	for path, root := range roots {

@@ -17,7 +17,7 @@ func TestThisProgram(t *testing.T) {
 	}
 	want := map[string]string{ // what a text of each has in it
 		"go":                       "Copyright 2009 The Go Authors.",
-		"udprelay":                 "Apache License",
+		"udprelay":                 "Leon Sorokin", // of uPlot, which the dashboard has in it
 		"github.com/urfave/cli/v2": "MIT License",
 		"golang.org/x/sys":         "PATENTS",
 	}

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { element, setText } from "./dom.js";
-import { bytes, count, duration, moment, rate } from "./format.js";
+import { bytes, count, datagrams, duration, moment, rate } from "./format.js";
 import { explain } from "./reasons.js";
 
 /** states puts into words what a state of a peer means. */
@@ -11,7 +11,8 @@ export const states = {
   quarantined: "the network says that it cannot be reached; it is sent to again when it is heard or, if it is static, after some seconds",
   held: "left out for a moment, to see whether it only brings back what it gets",
   cut: "cut off, because it brings back what was relayed already",
-  silent: "nothing is heard of it",
+  silent: "not heard for most of the time after which it is forgotten",
+  banned: "banned: it neither sends nor receives, whatever the rules say",
 };
 
 const joins = {
@@ -44,9 +45,9 @@ export class Details {
     this.#field("Joined", (peer.joined ? when(peer.joined) + ", " : "") + (joins[peer.joined_by] ?? peer.joined_by ?? ""));
     this.#field("Heard", peer.heard ? when(peer.heard) : "never");
     this.#field("Expires", peer.expires ? when(peer.expires) + ", unless it is heard" : "never");
-    this.#field("From it", `${count(peer.received)} datagrams, ${bytes(peer.received_bytes)}; ${rate(peer.received_rate)} datagrams/s, ${bytes(peer.received_bytes_rate)}/s`);
-    this.#field("To it", `${count(peer.delivered)} datagrams, ${bytes(peer.delivered_bytes)}; ${rate(peer.delivered_rate)} datagrams/s, ${bytes(peer.delivered_bytes_rate)}/s`);
-    this.#field("Dropped", peer.dropped_total > 0 ? count(peer.dropped_total) + " datagrams" : "none");
+    this.#field("From it", `${datagrams(peer.received)}, ${bytes(peer.received_bytes)}; ${rate(peer.received_rate)} datagrams/s, ${bytes(peer.received_bytes_rate)}/s`);
+    this.#field("To it", `${datagrams(peer.delivered)}, ${bytes(peer.delivered_bytes)}; ${rate(peer.delivered_rate)} datagrams/s, ${bytes(peer.delivered_bytes_rate)}/s`);
+    this.#field("Dropped", peer.dropped_total > 0 ? datagrams(peer.dropped_total) : "none");
 
     const drops = Object.entries(peer.dropped ?? {}).filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]);
     const now_ = JSON.stringify(drops);
@@ -88,15 +89,41 @@ export function whyPanel(address) {
     element("p", {}, button, " ", element("span", { class: "quiet" }, "or ", element("code", {}, "udprelay why " + address))), answer);
 }
 
+// Steps about datagrams for the address begin so; the others are about its own.
+const toIt = "to it: ";
+
 function whyAnswer(why) {
-  const list = [element("p", { class: "verdict" }, why.verdict ?? "")];
-  if (why.would?.length > 0) {
-    list.push(element("h4", {}, "What would happen, step by step"),
-      element("ol", {}, ...why.would.map((w) => element("li", {}, w.step, ": ", element("b", {}, w.result)))));
+  const would = why.would ?? [];
+  const list = [element("p", { class: "verdict" }, sentence(why.verdict ?? ""))];
+  if (would.length > 0) {
+    list.push(element("div", { class: "ways" },
+      steps("What would become of its datagrams", would.filter((w) => !w.step.startsWith(toIt))),
+      steps("What becomes of datagrams for it", would.filter((w) => w.step.startsWith(toIt)))));
   }
   if (why.did?.length > 0) {
-    list.push(element("h4", {}, "What was dropped"),
-      element("ul", {}, ...why.did.map((d) => element("li", {}, element("code", {}, d.reason), ` ${count(d.count)}` + (d.last ? ", last " + moment(new Date(d.last)) : "")))));
+    list.push(element("h4", {}, "What was dropped"), element("ul", {}, ...why.did.map((d) => element("li", {},
+      element("code", {}, d.reason), " " + count(d.count) + (d.rule ? ", by " + d.rule : "")
+        + (d.last ? ", last " + moment(new Date(d.last)) : "") + (d.from && d.from !== why.address ? ", from " + d.from : "")))));
   }
   return list;
+}
+
+// steps lists what the relay looks at, up to what decides; the rest is pale.
+function steps(title, list) {
+  if (list.length === 0) return "";
+  const end = list.findIndex((w) => w.decides);
+  return element("section", {}, element("h4", {}, title), element("ol", {}, ...list.map((w, i) => {
+    const li = element("li", {}, w.step.startsWith(toIt) ? w.step.slice(toIt.length) : w.step, ": ", element("b", {}, w.result));
+    if (i === end) {
+      li.className = "decides";
+      li.append(" ", element("span", { class: "tag" }, "decides"));
+    } else if (end >= 0 && i > end) {
+      li.className = "after";
+    }
+    return li;
+  })));
+}
+
+function sentence(text) {
+  return text.slice(0, 1).toUpperCase() + text.slice(1) + (text === "" || text.endsWith(".") ? "" : ".");
 }

@@ -8,6 +8,11 @@ export function count(n) {
   return whole.format(n ?? 0);
 }
 
+/** datagrams writes a number of them: 1 datagram, 2 datagrams. */
+export function datagrams(n) {
+  return count(n) + (n === 1 ? " datagram" : " datagrams");
+}
+
 // three writes a number from 0 up to 1000 with three digits.
 function three(n) {
   return n < 9.995 ? n.toFixed(2) : n < 99.95 ? n.toFixed(1) : n.toFixed(0);

@@ -5,7 +5,7 @@
  * datagram, "out" once a receiver), what it means and what helps. */
 export const reasons = {
   rule: ["in", "No rule of access lets the sender in.", "To let these senders in, add a rule to access."],
-  banned: ["in", "The sender is banned.", "A ban holds whatever the rules of access say."],
+  banned: ["in", "The sender is banned.", "A ban holds whatever the rules of access say: udprelay ban --list has them all, udprelay unban ends one."],
   table_full: ["in", "The sender is unknown, and the table of peers is full.", "To take more peers, raise peers.max; if there should not be so many, see who takes the places."],
   address_full: ["in", "The sender is unknown, and its address has as many peers as one may have.", "To take more peers of one address, raise peers.max_per_address."],
   never_a_peer: ["in", "The sender can be no peer: port 0, multicast, broadcast or the relay itself.", "See what sends from such an address; no setting lets it in."],

@@ -1,0 +1,11 @@
+//go:build !(darwin || freebsd || linux || netbsd || openbsd)
+
+package capture
+
+import "os"
+
+// lock does nothing: Windows does not remove a file that is open.
+func lock(*os.File) {}
+
+// locked leaves it to the system to refuse the removal.
+func locked(string) bool { return false }
