@@ -23,7 +23,7 @@ func TestCountsOfSeveralGoroutinesAddUp(t *testing.T) {
 	for g := range goroutines {
 		all.Go(func() {
 			for range each {
-				counts.Drop(g%3, 2)
+				counts.Drop(g%3, 2, 1)
 				counts.Delivered.Add(1)
 			}
 		})
@@ -47,10 +47,28 @@ func TestCountingCostsNoAllocation(t *testing.T) {
 	}
 	allocs := testing.AllocsPerRun(100, func() {
 		p.Path.Counts.Received.Add(1)
-		p.Path.Counts.Drop(0, 1)
-		p.Path.Counts.Drop(peers.DropReasons-1, 1)
+		p.Path.Counts.Drop(0, 1, 7)
+		p.Path.Counts.Drop(peers.DropReasons-1, 1, 8)
 	})
 	if allocs != 0 {
 		t.Errorf("want no allocation, got %v", allocs)
+	}
+}
+
+func TestTheLastDropIsKnown(t *testing.T) {
+	var counts peers.Counts
+	if at, ever := counts.LastDrop(3); ever {
+		t.Errorf("want no drop, got one at %d", at)
+	}
+	counts.Drop(3, 1, 100)
+	counts.Drop(3, 1, 200)
+	counts.Drop(4, 1, 300)
+	for reason, want := range map[int]int64{3: 200, 4: 300} {
+		if at, ever := counts.LastDrop(reason); at != want || !ever {
+			t.Errorf("reason %d: want the last at %d, got %d, %v", reason, want, at, ever)
+		}
+	}
+	if at, ever := counts.LastDrop(5); ever {
+		t.Errorf("want no drop of another reason, got one at %d", at)
 	}
 }

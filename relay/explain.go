@@ -243,10 +243,24 @@ func (x *explaining) to() {
 	} else {
 		x.stepTo("limit of what leaves", "none", false, "")
 	}
+	reason, failed, lately := lastFailure(p, x.at)
+	if ago := time.Duration(x.at - failed).Round(100 * time.Millisecond); lately {
+		x.stepTo("last failure", fmt.Sprintf("%v, %v ago", reason, ago), false, "")
+	}
 	if x.ToVerdict == "" {
 		x.Sent = true
 		x.ToVerdict = "the datagrams of others are sent to it"
+		if lately {
+			x.ToVerdict += ", but lately did not leave: " + failureWords[reason]
+		}
 	}
+}
+
+// failureWords say what a failure is.
+var failureWords = map[Drop]string{
+	DropUnreachable: "this machine has no route to it",
+	DropFiltered:    "a firewall of this machine forbids it",
+	DropSendFailed:  "the system refused them",
 }
 
 func onlyMay(m peers.May) string {

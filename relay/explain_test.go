@@ -186,3 +186,36 @@ func TestStatesOfPeers(t *testing.T) {
 		t.Errorf("want %v; got %v", want, words)
 	}
 }
+
+// A peer to which nothing can leave is not well, though nobody holds it back.
+func TestAPeerWithoutARouteIsFailing(t *testing.T) {
+	eachWay(t, func(t *testing.T, w way) {
+		r := makeRelay(t, w, on4, defaults())
+		well := newClient(t, r.Addr())
+		lost := netip.MustParseAddrPort("192.0.2.1:9000") // not to be reached from the loopback address
+		r.SetStatic([]netip.AddrPort{well.addr, lost})
+		if state := r.PeerState(r.Peers().Lookup(lost)); state.State != StateOK {
+			t.Errorf("want %v as long as nothing was sent, got %v", StateOK, state)
+		}
+		link := r.Attach(discard{})
+		bring(t, link, "text")
+		well.wants("text")
+		p := r.Peers().Lookup(lost)
+		state := r.PeerState(p)
+		at, ever := r.LastDrop(p, DropUnreachable)
+		if state.State != StateFailing || !ever || !state.Until.Equal(at.Add(failingFor)) {
+			t.Errorf("want %v for %v after the drop at %v, got %v", StateFailing, failingFor, at, state)
+		}
+		if want, got := "the datagrams of others are sent to it, but lately did not leave: this machine has no route to it", r.Explain(lost).ToVerdict; got != want {
+			t.Errorf("want %q, got %q", want, got)
+		}
+		if state := r.PeerState(r.Peers().Lookup(well.addr)); state.State != StateOK {
+			t.Errorf("want the other one well, got %v", state)
+		}
+		// It is forgotten when some time has gone by since the last one.
+		p.Path.Counts.Drop(int(DropUnreachable), 1, r.since(time.Now().Add(-failingFor)))
+		if state := r.PeerState(p); state.State != StateOK {
+			t.Errorf("want %v after %v, got %v", StateOK, failingFor, state)
+		}
+	})
+}

@@ -49,7 +49,7 @@ func (r *Relay) capEgress(b *batch, receivers []*peers.Peer, perSecond int, t *t
 			}
 		}
 		if n > 0 {
-			p.Path.Counts.Drop(int(DropEgressLimit), uint64(n))
+			p.Path.Counts.Drop(int(DropEgressLimit), uint64(n), b.at)
 		}
 	}
 }

@@ -43,11 +43,29 @@ const (
 	StateQuarantined       // the network says that it cannot be reached: nothing is sent to it
 	StateHeld              // nothing is sent to it for a moment, to see whether it only brings back what it gets
 	StateCut               // it brings back what it gets: that is not relayed
+	StateFailing           // what was sent to it lately could not leave: there is no route, or a firewall of this machine forbids it
 )
+
+// failingFor is how long a peer counts as failing after such a drop.
+const failingFor = 10 * time.Second
+
+// failures are the drops of it.
+var failures = []Drop{DropUnreachable, DropFiltered, DropSendFailed}
+
+// lastFailure returns the last drop that makes p a failing one, and when it was,
+// if that was lately.
+func lastFailure(p *peers.Peer, now int64) (reason Drop, at int64, lately bool) {
+	for _, failure := range failures {
+		if when, ever := p.Path.Counts.LastDrop(int(failure)); ever && now-when < int64(failingFor) && (!lately || when > at) {
+			reason, at, lately = failure, when, true
+		}
+	}
+	return reason, at, lately
+}
 
 // String returns the state as one word.
 func (s State) String() string {
-	words := [...]string{"ok", "banned", "quarantined", "held", "cut"}
+	words := [...]string{"ok", "banned", "quarantined", "held", "cut", "failing"}
 	if int(s) < len(words) {
 		return words[s]
 	}
@@ -85,7 +103,20 @@ func (r *Relay) PeerState(p *peers.Peer) PeerState {
 	if until, cut := r.storms.cut.until(p, at); cut {
 		return PeerState{StateCut, r.began.Add(time.Duration(until))}
 	}
+	if _, failed, lately := lastFailure(p, at); lately {
+		return PeerState{StateFailing, r.began.Add(time.Duration(failed) + failingFor)}
+	}
 	return PeerState{}
+}
+
+// LastDrop returns when a datagram from p or for it was last dropped for a
+// reason, if one was. Any goroutine may call it.
+func (r *Relay) LastDrop(p *peers.Peer, reason Drop) (at time.Time, ever bool) {
+	since, ever := p.Path.Counts.LastDrop(int(reason))
+	if !ever {
+		return time.Time{}, false
+	}
+	return r.began.Add(time.Duration(since)), true
 }
 
 // longestCut is how long a peer is cut at most, see package storm.

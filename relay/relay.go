@@ -236,6 +236,7 @@ func (r *Relay) admit(b *batch, now time.Time, t *tally) {
 		limits  = r.limits.Load()
 	)
 	b.at = r.since(now)
+	t.at = b.at
 	t.Received += uint64(len(b.datagrams))
 	t.ReceivedBytes += uint64(b.bytes())
 	for i := range b.datagrams {
@@ -310,6 +311,7 @@ var dropFor = [...]Drop{
 // brought, then publishes the tally.
 func (r *Relay) relay(b *batch, out sender, brought *Attachment, t *tally) error {
 	defer r.counters.publish(t)
+	t.at = b.at
 	r.cutStorms(b, t)
 	receivers := r.table.Receivers()
 	t.due(b, receivers)

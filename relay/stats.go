@@ -100,6 +100,7 @@ type Stats struct {
 type tally struct {
 	Stats
 	whom [drops]netip.AddrPort // whom the last drop of each kind met
+	at   int64                 // when the batch in hand came, in nanoseconds since the relay was made
 }
 
 // drop counts n datagrams that were dropped, for a reason, coming from or
@@ -112,7 +113,7 @@ func (t *tally) drop(reason Drop, n int, whom netip.AddrPort) {
 // dropOf is drop for datagrams of p or for p, and counts them there as well.
 func (t *tally) dropOf(p *peers.Peer, reason Drop, n int) {
 	t.drop(reason, n, p.Addr())
-	p.Path.Counts.Drop(int(reason), uint64(n))
+	p.Path.Counts.Drop(int(reason), uint64(n), t.at)
 }
 
 // due counts what is to be relayed to receivers.

@@ -53,7 +53,7 @@ func (q Query) Values() url.Values {
 }
 
 // peerStates are the states that a peer can have.
-var peerStates = []string{"ok", "quarantined", "held", "cut", "banned", "silent"}
+var peerStates = []string{"ok", "quarantined", "held", "cut", "banned", "failing", "silent"}
 
 // ParseQuery reads what Values writes. The error says what would be right.
 func ParseQuery(values url.Values) (q Query, err error) {

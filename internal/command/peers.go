@@ -32,7 +32,8 @@ COLUMNS in the environment says how wide it is.
 
 States: ok; silent, not heard for three quarters of the expiry; quarantined, it
 cannot be reached and nothing is sent to it; held and cut, it seems to bring back
-what it gets; banned.
+what it gets; failing, what was sent to it lately could not leave this machine (no
+route, a firewall); banned.
 
 Numbers have SI prefixes: 1.23k is 1,230. INB and OUTB are payload bytes. --json
 has all exactly, as the API tells it, in one object.

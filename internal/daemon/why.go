@@ -27,7 +27,11 @@ func (d *daemon) Why(addr netip.AddrPort) admin.Why {
 		d.sampler.setRates([]*admin.Peer{why.Peer}, []uint64{p.Number()}, now)
 		for _, reason := range relay.Drops() {
 			if n := why.Peer.Dropped[reason.String()]; n > 0 {
-				why.Did = append(why.Did, admin.Did{Reason: reason.String(), Count: n})
+				did := admin.Did{Reason: reason.String(), Count: n}
+				if last, ever := d.relay.LastDrop(p, reason); ever {
+					did.Last = &admin.Time{Time: last}
+				}
+				why.Did = append(why.Did, did)
 			}
 		}
 	}
