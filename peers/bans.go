@@ -134,7 +134,7 @@ func unmapPrefix(prefix netip.Prefix) (netip.Prefix, error) {
 // [ErrTooManyBans], [ErrBadPrefix] or nil. Of the reason [MaxReason] bytes are
 // kept.
 func (t *Table) Ban(prefix netip.Prefix, until time.Time, reason string, now time.Time) (removed []*Peer, err error) {
-	if _, err := unmapPrefix(prefix); err != nil {
+	if prefix, err = unmapPrefix(prefix); err != nil {
 		return nil, err
 	}
 	if !until.IsZero() && !until.After(now) {
@@ -146,7 +146,7 @@ func (t *Table) Ban(prefix netip.Prefix, until time.Time, reason string, now tim
 	if err := t.ban(Ban{prefix, now, until, reason}, now); err != nil {
 		return nil, err
 	}
-	return t.applyBans(int64(now.Sub(t.epoch))), nil
+	return t.applyBans(int64(now.Sub(t.epoch)), prefix), nil
 }
 
 // RestoreBans bans what another table has, see [Table.Bans], and returns the
@@ -156,6 +156,7 @@ func (t *Table) Ban(prefix netip.Prefix, until time.Time, reason string, now tim
 func (t *Table) RestoreBans(list []Ban, now time.Time) (removed []*Peer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	var added []netip.Prefix
 	for _, b := range list {
 		from, err := unmapPrefix(b.From)
 		if err != nil || !b.Until.IsZero() && !b.Until.After(now) || t.bans.byPrefix[from] != nil {
@@ -164,8 +165,9 @@ func (t *Table) RestoreBans(list []Ban, now time.Time) (removed []*Peer) {
 		if t.ban(b, now) != nil {
 			break
 		}
+		added = append(added, from)
 	}
-	return t.applyBans(int64(now.Sub(t.epoch)))
+	return t.applyBans(int64(now.Sub(t.epoch)), added...)
 }
 
 // ban puts b, whose time is not over, among the bans.
@@ -253,8 +255,9 @@ func (t *Table) ExpireBans(now time.Time) {
 
 // applyBans ends the bans whose time is over at the time at, which is never
 // before that of a call before, and makes the others hold for the peers in the
-// table. It returns the learned peers that it has removed.
-func (t *Table) applyBans(at int64) (removed []*Peer) {
+// table. It returns the learned peers that it has removed. Those can only be in
+// the prefixes that were added: a ban keeps them out for as long as it holds.
+func (t *Table) applyBans(at int64, added ...netip.Prefix) (removed []*Peer) {
 	at = max(at, t.bannedAt)
 	t.bannedAt = at
 	next := int64(forEver)
@@ -268,12 +271,18 @@ func (t *Table) applyBans(at int64) (removed []*Peer) {
 	t.nextBanEnd.Store(next)
 	changed := false
 	removed = t.remove(func(p *Peer) bool {
-		banned := t.bans.covering(p.addr.Addr(), at) != nil
-		if p.Static() && p.Banned() != banned {
+		addr := p.addr.Addr()
+		if !p.Static() {
+			// No look-up for each length of a prefix, for there may be very
+			// many peers, and new ones wait for the lock.
+			addr = addr.WithZone("")
+			return slices.ContainsFunc(added, func(from netip.Prefix) bool { return from.Contains(addr) })
+		}
+		if banned := t.bans.covering(addr, at) != nil; p.Banned() != banned {
 			p.setBanned(banned)
 			changed = true
 		}
-		return banned && !p.Static()
+		return false
 	})
 	if changed {
 		t.listReceivers()

@@ -98,3 +98,18 @@ func BenchmarkReceivers(b *testing.B) {
 		}
 	}
 }
+
+// A ban, while there are bans of every length, is what new senders wait for.
+func BenchmarkBanAmongManyPeers(b *testing.B) {
+	table := openTable(0, 0)
+	for i := range 10_000 {
+		table.Heard(netip.AddrPortFrom(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, byte(i >> 8), byte(i)}), 40000), start)
+	}
+	far := netip.MustParseAddr("3fff::1")
+	for bits := 8; bits <= 128; bits++ {
+		table.Ban(netip.PrefixFrom(far, bits), time.Time{}, "", start)
+	}
+	for b.Loop() {
+		table.Ban(netip.PrefixFrom(far, 128), time.Time{}, "", start)
+	}
+}

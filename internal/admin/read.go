@@ -53,10 +53,11 @@ const (
 
 // A reader answers what only reads.
 type reader struct {
-	source Source
-	health time.Duration // healthWithin
-	going  chan struct{} // one for each that goes through all peers
-	stream *streams
+	source   Source
+	health   time.Duration // healthWithin
+	going    chan struct{} // one for each that goes through all peers
+	underWay chan struct{} // one for each large answer
+	stream   *streams
 
 	mu     sync.Mutex
 	status Status // what was told last
@@ -64,19 +65,19 @@ type reader struct {
 }
 
 func newReader(source Source) *reader {
-	return &reader{source: source, health: healthWithin, going: make(chan struct{}, peersAtOnce), stream: newStreams()}
+	return &reader{source: source, health: healthWithin, going: make(chan struct{}, peersAtOnce), underWay: make(chan struct{}, mostLarge), stream: newStreams()}
 }
 
 // add gives mux what r answers.
 func (r *reader) add(mux *http.ServeMux) {
 	mux.HandleFunc("GET /api/v1/status", r.tellStatus)
-	mux.HandleFunc("GET /api/v1/peers", r.tellPeers)
+	mux.HandleFunc("GET /api/v1/peers", r.large(r.tellPeers))
 	mux.HandleFunc("GET /api/v1/events", r.tellEvents)
 	mux.HandleFunc("GET /api/v1/why", r.tellWhy)
-	mux.HandleFunc("GET /api/v1/bans", r.tellBans)
+	mux.HandleFunc("GET /api/v1/bans", r.large(r.tellBans))
 	mux.HandleFunc("GET /healthz", r.healthz)
 	mux.HandleFunc("GET /readyz", r.readyz)
-	mux.Handle("GET /metrics", metricsHandler(r.current, r.source))
+	mux.HandleFunc("GET /metrics", r.large(metricsHandler(r.current, r.source).ServeHTTP))
 }
 
 // current returns a status that is hardly older than now. What it refers to must

@@ -19,11 +19,15 @@ const (
 
 	// What is being done when the daemon stops has so long to finish.
 	finishTimeout = 5 * time.Second
+
+	// What only reads has so long then, for its client may not read the answer.
+	leaveTimeout = time.Second
 )
 
 // Serve answers what comes by listener until ctx is cancelled, and closes it.
 // What is being done then is done and answered if that takes no more than 5
-// seconds; whoever has not asked by then is not waited for.
+// seconds, or 1 second for what only reads; whoever has not asked by then is not
+// waited for.
 //
 // Who may connect may ask for all that is only told. What changes something, or
 // shows payloads, is for root and the user of this process, if the system tells
@@ -62,7 +66,7 @@ func serveHandler(ctx context.Context, listener net.Listener, handler http.Handl
 		select {
 		case <-counted.finished:
 		case <-time.After(finish):
-			log.Warn("the control socket is closed before a request is done")
+			log.Warn("a socket is closed before a request is done", "address", listener.Addr().String())
 		}
 	})
 	err := server.Serve(listener)
@@ -90,6 +94,13 @@ func (r *requests) count(next http.Handler) http.Handler {
 			panic(http.ErrAbortHandler) // closes the connection
 		}
 		defer r.done()
+		if request.Method == http.MethodGet || request.Method == http.MethodHead {
+			control := http.NewResponseController(w)
+			stop := context.AfterFunc(request.Context(), func() {
+				_ = control.SetWriteDeadline(time.Now().Add(leaveTimeout))
+			})
+			defer stop()
+		}
 		next.ServeHTTP(w, request)
 		_ = http.NewResponseController(w).Flush() // one that has gone away is no error of ours
 	})

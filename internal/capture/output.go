@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -149,10 +150,16 @@ func (o *Output) flush() error {
 	return err
 }
 
-// close closes the file.
+// close closes the file. One of a set that nothing could be written to, for the
+// disk is full, is removed: a recording that is begun anew again and again would
+// keep such files, and remove good ones for them.
 func (o *Output) close() error {
 	if o.file == nil {
 		return nil
 	}
-	return o.file.Close()
+	err := o.file.Close()
+	if o.limit > 0 && o.written == 0 {
+		err = errors.Join(err, os.Remove(o.file.Name()))
+	}
+	return err
 }

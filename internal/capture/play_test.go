@@ -142,7 +142,7 @@ func TestEmptyPayloadsAndCompression(t *testing.T) {
 }
 
 func TestPlayingEndsWhereTheFileIsBad(t *testing.T) {
-	ng := recording(t, "1", "2", "3")
+	ng := recording(t, "1", "2", "the third")
 	for name, test := range map[string]struct {
 		data []byte
 		sent uint64
@@ -151,7 +151,7 @@ func TestPlayingEndsWhereTheFileIsBad(t *testing.T) {
 		"cut pcap":          {pcap(binary.LittleEndian, 101, udp4("", "1"), udp4("", "2"))[:24+2*16+29+1], 1, "test.pcapng: packet 2, at byte 69: the file ends in the middle of it"},
 		"cut at a header":   {pcap(binary.LittleEndian, 101, udp4("", "1"), udp4("", "2"))[:24+16+29+3], 1, "test.pcapng: packet 2, at byte 69: the file ends in the middle of it"},
 		"cut behind one":    {pcap(binary.LittleEndian, 101, udp4("", "1"), udp4("", "2"))[:24+2*16+29], 1, "test.pcapng: packet 2, at byte 69: the file ends in the middle of it"},
-		"cut pcapng":        {ng[:bytes.LastIndex(ng, []byte("3"))], 2, fmt.Sprintf("test.pcapng: packet 3, at byte %d: the file ends in the middle of it", bytes.LastIndex(ng, []byte("3"))-56)},
+		"cut pcapng":        {ng[:bytes.LastIndex(ng, []byte("the third"))], 2, fmt.Sprintf("test.pcapng: packet 3, at byte %d: the file ends in the middle of it", bytes.LastIndex(ng, []byte("the third"))-56)},
 		"empty":             {nil, 0, "test.pcapng: neither a pcap nor a pcapng file"},
 		"text":              {[]byte("hello, world"), 0, "test.pcapng: neither a pcap nor a pcapng file"},
 		"half a header":     {pcap(binary.LittleEndian, 101)[:20], 0, "test.pcapng: neither a pcap nor a pcapng file"},

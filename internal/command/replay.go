@@ -115,17 +115,11 @@ func replay(ctx context.Context, world World, c *cli.Context, player *capture.Pl
 		if c.Args().First() == "-" {
 			return interruptible(ctx, world.Stdin), nil
 		}
-		file, err := os.Open(c.Args().First())
-		if err != nil {
-			return nil, &noInput{err}
-		}
-		if info, err := file.Stat(); err == nil && info.IsDir() {
-			file.Close()
-			return nil, &noInput{&os.PathError{Op: "open", Path: c.Args().First(), Err: syscall.EISDIR}}
-		} else if err == nil && info.Mode().IsRegular() {
+		file, info, err := openInput(ctx, c.Args().First())
+		if err == nil && info.Mode().IsRegular() {
 			size = info.Size()
 		}
-		return file, nil
+		return file, err
 	}
 	bar := newReplayBar(world.Stderr, player.Name)
 	if isTerminal(world.Stderr) {
@@ -271,6 +265,46 @@ func interruptible(ctx context.Context, r io.Reader) io.ReadCloser {
 	}()
 	context.AfterFunc(ctx, func() { read.CloseWithError(ctx.Err()) })
 	return read
+}
+
+// openInput opens a file. One that is not regular, such as a FIFO, may have no
+// writer yet, or one that is silent: neither to open nor to read it outlasts ctx.
+func openInput(ctx context.Context, name string) (*os.File, os.FileInfo, error) {
+	type opened struct {
+		file *os.File
+		err  error
+	}
+	done := make(chan opened)
+	go func() {
+		file, err := os.Open(name)
+		select {
+		case done <- opened{file, err}:
+		case <-ctx.Done():
+			file.Close() // of nil it does nothing
+		}
+	}()
+	var file *os.File
+	select {
+	case o := <-done:
+		if o.err != nil {
+			return nil, nil, &noInput{o.err}
+		}
+		file = o.file
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
+	info, err := file.Stat()
+	if err == nil && info.IsDir() {
+		err = &os.PathError{Op: "open", Path: name, Err: syscall.EISDIR}
+	}
+	if err != nil {
+		file.Close()
+		return nil, nil, &noInput{err}
+	}
+	if !info.Mode().IsRegular() {
+		context.AfterFunc(ctx, func() { file.Close() })
+	}
+	return file, info, nil
 }
 
 // A replayBar is the progress bar. It begins when the size of the file is

@@ -4,10 +4,13 @@ package command
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -89,6 +92,43 @@ func TestReplayOfStandardInput(t *testing.T) {
 	}
 	if got := relay.NextPayload(t); got != "x" {
 		t.Errorf("want x, got %q", got)
+	}
+}
+
+// A FIFO that nobody writes to, or that is silent, does not keep a replay from
+// being stopped.
+func TestReplayOfAFIFOIsStopped(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(name, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	stopped := make(chan error, 1)
+	go func() {
+		_, _, err := openInput(ctx, name)
+		stopped <- err
+	}()
+	cancel()
+	if err := <-stopped; !errors.Is(err, context.Canceled) {
+		t.Errorf("no writer: want %v, got %v", context.Canceled, err)
+	}
+	writer, err := os.OpenFile(name, os.O_RDWR, 0) // also has whoever still opens it go on
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	ctx, cancel = context.WithCancel(context.Background())
+	file, info, err := openInput(ctx, name)
+	if err != nil || info.Mode().IsRegular() {
+		t.Fatalf("want a FIFO, got %v, %v", info, err)
+	}
+	go func() {
+		_, err := file.Read(make([]byte, 1))
+		stopped <- err
+	}()
+	cancel()
+	if err := <-stopped; !errors.Is(err, os.ErrClosed) {
+		t.Errorf("a silent writer: want %v, got %v", os.ErrClosed, err)
 	}
 }
 

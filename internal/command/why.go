@@ -50,13 +50,13 @@ func whyCommand(world World) *cli.Command {
 // writeWhy writes an explanation for a person.
 func writeWhy(w io.Writer, said admin.Why, now time.Time) error {
 	var text strings.Builder
-	fmt.Fprintf(&text, "%s: %s\n\n", said.Address, said.Verdict)
+	fmt.Fprintf(&text, "%s: %s\n\n", printable(said.Address), printable(said.Verdict))
 	for _, step := range said.Would {
 		mark := " "
 		if step.Decides {
 			mark = ">" // here it is decided
 		}
-		fmt.Fprintf(&text, "%s %s: %s\n", mark, step.Step, step.Result)
+		fmt.Fprintf(&text, "%s %s: %s\n", mark, printable(step.Step), printable(step.Result))
 	}
 	if from := bannedBy(said); from.IsValid() {
 		fmt.Fprintf(&text, "\nThe ban is ended by: udprelay unban %v\n", from)
@@ -67,12 +67,12 @@ func writeWhy(w io.Writer, said admin.Why, now time.Time) error {
 		text.WriteString("\nDropped:\n")
 	}
 	for _, did := range said.Did {
-		fmt.Fprintf(&text, "  %d datagrams, %s", did.Count, did.Reason)
+		fmt.Fprintf(&text, "  %d datagrams, %s", did.Count, printable(did.Reason))
 		if did.Rule != "" {
-			fmt.Fprintf(&text, " (%s)", did.Rule)
+			fmt.Fprintf(&text, " (%s)", printable(did.Rule))
 		}
 		if did.From != "" {
-			fmt.Fprintf(&text, ", from %s", did.From)
+			fmt.Fprintf(&text, ", from %s", printable(did.From))
 		}
 		if did.Last != nil {
 			fmt.Fprintf(&text, ", the last one %v ago", now.Sub(did.Last.Time).Round(time.Second))
