@@ -88,7 +88,7 @@ func prefixField(from *netip.Prefix) field {
 func parseSeconds(value json.RawMessage) (time.Duration, error) {
 	var seconds *float64 // nil: null
 	err := json.Unmarshal(value, &seconds)
-	if err != nil || seconds == nil || *seconds != 0 && (*seconds < 1 || *seconds > MostBan.Seconds()) {
+	if err != nil || seconds == nil || *seconds == 0 && strings.ContainsAny(string(value), "123456789") || *seconds != 0 && (*seconds < 1 || *seconds > MostBan.Seconds()) {
 		return 0, fmt.Errorf("%s is no time that a ban can last; want a number of seconds from 1 to %.0f, or 0 for ever", printable(string(value)), MostBan.Seconds())
 	}
 	return time.Duration(math.Round(*seconds*1000)) * time.Millisecond, nil

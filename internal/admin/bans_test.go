@@ -121,6 +121,7 @@ func TestABodyThatIsWrongIsToldRight(t *testing.T) {
 		{"ban", `{"from":"192.0.2.7","for_seconds":0.999}`, noTime("0.999")},
 		{"ban", `{"from":"192.0.2.7","for_seconds":1e-300}`, noTime("1e-300")},
 		{"ban", `{"from":"192.0.2.7","for_seconds":3153600001}`, noTime("3153600001")},
+		{"ban", `{"from":"192.0.2.7","for_seconds":1e-400}`, noTime("1e-400")},
 		{"ban", `{"from":"192.0.2.7","for_seconds":1e999}`, noTime("1e999")},
 		{"ban", `{"from":"192.0.2.7","for_seconds":null}`, noTime("null")},
 		{"ban", `{"from":"192.0.2.7","reason":7}`, `reason: "7" is no text; want it in double quotes`},

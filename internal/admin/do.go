@@ -7,6 +7,19 @@ import (
 	"time"
 )
 
+// mostTaps is how many recordings are made at a time: each costs the datapath a
+// copy, and has some megabytes that wait.
+const mostTaps = 16
+
+// isHead answers a HEAD for what does not end, if it is one.
+func isHead(w http.ResponseWriter, request *http.Request, contentType string) bool {
+	if request.Method != http.MethodHead {
+		return false
+	}
+	w.Header().Set("Content-Type", contentType)
+	return true
+}
+
 // addControl gives mux what changes something.
 func addControl(mux *http.ServeMux, control Control) {
 	mux.HandleFunc("POST /api/v1/reload", func(w http.ResponseWriter, _ *http.Request) {
@@ -17,8 +30,18 @@ func addControl(mux *http.ServeMux, control Control) {
 		}
 		answer(w, http.StatusOK, reloaded)
 	})
+	taps := make(chan struct{}, mostTaps)
 	mux.HandleFunc("GET /api/v1/tap", func(w http.ResponseWriter, request *http.Request) {
-		tap(w, request, control)
+		if isHead(w, request, "application/x-pcapng") {
+			return
+		}
+		select {
+		case taps <- struct{}{}:
+			defer func() { <-taps }()
+			tap(w, request, control)
+		default:
+			answer(w, http.StatusServiceUnavailable, &Failure{Message: fmt.Sprintf("%d recordings are made already; want %d at most", mostTaps, mostTaps), Code: 69})
+		}
 	})
 	addBans(mux, control)
 }

@@ -129,6 +129,10 @@ func (r *reader) tellWhy(w http.ResponseWriter, request *http.Request) {
 			return
 		}
 	}
+	if len(parameters["address"]) > 1 {
+		refuse(w, errors.New("address: it stands there twice; want one"))
+		return
+	}
 	addr, err := ParseAddress(parameters.Get("address"))
 	if err != nil {
 		refuse(w, fmt.Errorf("address: %w", err))
@@ -219,6 +223,9 @@ func (s *streams) leave() {
 // or the daemon stops: server-sent events (WHATWG HTML, section 9.2).
 func (r *reader) tellEvents(w http.ResponseWriter, request *http.Request) {
 	if !noParameters(w, request) {
+		return
+	}
+	if isHead(w, request, "text/event-stream") {
 		return
 	}
 	if !r.stream.enter() {

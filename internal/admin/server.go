@@ -4,11 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,6 +19,9 @@ const (
 	// A request has so long to arrive, and its answer so long to be taken.
 	readTimeout  = 10 * time.Second
 	writeTimeout = time.Minute
+
+	// Each listener has so many connections at a time.
+	mostConnections = 512
 
 	// What is being done when the daemon stops has so long to finish.
 	finishTimeout = 5 * time.Second
@@ -47,8 +53,10 @@ func serve(ctx context.Context, listener net.Listener, source Source, control Co
 // serveHandler is Serve for any handler. The context of requests ends with ctx.
 func serveHandler(ctx context.Context, listener net.Listener, handler http.Handler, log *slog.Logger, finish time.Duration) error {
 	counted := &requests{finished: make(chan struct{})}
+	open := connections{most: mostConnections}
 	server := &http.Server{
-		Handler:           counted.count(handler),
+		Handler:           counted.count(wellFormed(handler)),
+		ConnState:         open.note,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ConnContext:       withCaller,
 		ReadTimeout:       readTimeout,
@@ -76,6 +84,36 @@ func serveHandler(ctx context.Context, listener net.Listener, handler http.Handl
 	}
 	server.Close()
 	return err
+}
+
+// Connections closes those that are too many, so that descriptors are left for
+// what else the daemon does.
+type connections struct {
+	most  int64
+	count atomic.Int64
+}
+
+func (c *connections) note(conn net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		if c.count.Add(1) > c.most {
+			conn.Close()
+		}
+	case http.StateClosed, http.StateHijacked:
+		c.count.Add(-1)
+	}
+}
+
+// wellFormed refuses queries of which a part cannot be understood: it would be
+// passed over.
+func wellFormed(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		if _, err := url.ParseQuery(request.URL.RawQuery); err != nil {
+			refuse(w, fmt.Errorf("the query %s: %w", printable(request.URL.RawQuery), err))
+			return
+		}
+		next.ServeHTTP(w, request)
+	})
 }
 
 // Requests counts those that are being done.

@@ -46,7 +46,7 @@ type Output struct {
 func ToWriter(w io.Writer) *Output { return &Output{w: w} }
 
 // ToFile returns an output to the file name. It is made, or emptied, when the
-// recording begins; only its owner may read it.
+// recording begins; of a new one only the owner may read it.
 func ToFile(name string) *Output { return &Output{name: name} }
 
 // ToFiles returns an output to a set of files, each of at most size bytes (but

@@ -151,7 +151,7 @@ func TestStaticPeersChangeAndThoseThatStayMissNothing(t *testing.T) {
 func TestNothingIsReloadedAtTheEnd(t *testing.T) {
 	for _, d := range []*daemon{
 		{stopping: true, quit: make(chan struct{})}, // it is read, and then is not applied
-		{quit: closed()},
+		{stopping: true, quit: closed()},            // the one or the other
 	} {
 		d.log, d.loading = discard, make(chan struct{}, 1)
 		d.options.Load = func() (*config.Config, []config.Warning, error) { return configured(t), nil, nil }
