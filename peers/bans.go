@@ -269,6 +269,7 @@ func (t *Table) applyBans(at int64, added ...netip.Prefix) (removed []*Peer) {
 		next = min(next, b.end)
 	}
 	t.nextBanEnd.Store(next)
+	added = slices.DeleteFunc(added, func(from netip.Prefix) bool { return t.bans.byPrefix[from] == nil })
 	changed := false
 	removed = t.remove(func(p *Peer) bool {
 		addr := p.addr.Addr()

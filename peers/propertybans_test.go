@@ -54,8 +54,9 @@ func (m *model) appliedAt(now time.Time) {
 	}
 }
 
-// applyBans makes them hold for those who are there.
-func (m *model) applyBans(now time.Time) (removed []netip.AddrPort) {
+// applyBans makes them hold for those who are there: learned peers that the added
+// ones cover go.
+func (m *model) applyBans(now time.Time, added ...string) (removed []netip.AddrPort) {
 	m.appliedAt(now)
 	for word, b := range m.bans {
 		if !b.until.IsZero() && !b.until.After(m.applied) {
@@ -63,11 +64,14 @@ func (m *model) applyBans(now time.Time) (removed []netip.AddrPort) {
 		}
 	}
 	for _, p := range m.inOrder() {
-		banned := m.isBanned(p.place, m.applied)
+		covered := slices.ContainsFunc(added, func(word string) bool {
+			_, holds := m.bans[word]
+			return holds && p.place.covered(word)
+		})
 		switch {
 		case p.static:
-			p.banned = banned
-		case banned:
+			p.banned = m.isBanned(p.place, m.applied)
+		case covered:
 			delete(m.peers, p.addr)
 			removed = append(removed, p.addr)
 		}
@@ -91,7 +95,7 @@ func (m *model) ban(word string, b modelBan, now time.Time) (removed []netip.Add
 		return nil
 	}
 	m.bans[word] = b
-	return m.applyBans(now)
+	return m.applyBans(now, word)
 }
 
 func (m *model) unban(word string) bool {
@@ -133,16 +137,18 @@ func (m *machine) unban(t *rapid.T) {
 
 func (m *machine) restoreBans(t *rapid.T) {
 	var list []peers.Ban
+	var added []string
 	for range rapid.IntRange(0, 3).Draw(t, "bans") {
 		word := drawWord.Draw(t, "word")
 		b := modelBan{m.now.Add(-time.Hour), m.drawUntil(t), "restored"}
 		list = append(list, peers.Ban{From: prefixOf(word), Since: b.since, Until: b.until, Reason: b.reason})
 		if _, there := m.model.bans[word]; !there && (b.until.IsZero() || b.until.After(m.now)) {
 			m.model.bans[word] = b
+			added = append(added, word)
 		}
 	}
 	removed := m.table.RestoreBans(list, m.now)
-	wantAddrs(t, "removed by RestoreBans", m.model.applyBans(m.now), removed)
+	wantAddrs(t, "removed by RestoreBans", m.model.applyBans(m.now, added...), removed)
 }
 
 func (m *machine) kick(t *rapid.T) {

@@ -179,10 +179,10 @@ func TestStatesOfPeers(t *testing.T) {
 		t.Error("want who asks to change nothing; the end of the quarantine was taken away")
 	}
 	var words []string
-	for s := StateOK; s <= StateCut+1; s++ {
+	for s := StateOK; s <= StateFailing+1; s++ {
 		words = append(words, s.String())
 	}
-	if want := []string{"ok", "banned", "quarantined", "held", "cut", "State(5)"}; !slices.Equal(words, want) {
+	if want := []string{"ok", "banned", "quarantined", "held", "cut", "failing", "State(6)"}; !slices.Equal(words, want) {
 		t.Errorf("want %v; got %v", want, words)
 	}
 }
