@@ -207,7 +207,10 @@ func TestASilentListenerGetsInAgain(t *testing.T) {
 func TestWhatGetsLostIsSaidAgain(t *testing.T) {
 	for _, kinds := range [][]string{
 		{relaytest.Ask}, {relaytest.No}, {relaytest.Hello}, {relaytest.Cookie}, {relaytest.Proof},
-		{relaytest.Ask, relaytest.No, relaytest.Hello, relaytest.Cookie, relaytest.Proof},
+		// Not both of Ask and No: two questions in a row without an answer mean
+		// that nobody asks for a proof, and what is sent then may be lost.
+		{relaytest.Ask, relaytest.Hello, relaytest.Cookie, relaytest.Proof},
+		{relaytest.No, relaytest.Hello, relaytest.Cookie, relaytest.Proof},
 	} {
 		t.Run(strings.Join(kinds, " "), func(t *testing.T) {
 			t.Parallel()
