@@ -41,7 +41,9 @@ const (
 	firstProbes = 4
 
 	// askAgain is what lies at least between two empty datagrams that something
-	// that was received has made a client send.
+	// that was received has made a client send, give or take a half of it at
+	// random: a relay answers an address at even intervals, and a question that
+	// always comes between two of them would never be answered.
 	askAgain = time.Second
 
 	// A client is shut out when the relay has refused so many proofs, or has
@@ -95,6 +97,7 @@ type joiner struct {
 
 	sentAt   time.Time // of the last datagram
 	emptyAt  time.Time // of the last empty one
+	soonest  time.Time // when another one may leave for what was received
 	refusing bool      // nothing listens at the relay's address
 	suspect  bool      // something may have happened at the relay: ask soon
 
@@ -232,7 +235,7 @@ func (j *joiner) heardCookie(cookie string, now time.Time) bool {
 		// The question is already there.
 	case (j.asked || j.probing) && !now.Before(j.noDoubt):
 		ask := now.Add(answerPause) // until then payloads took the answers
-		if soonest := j.emptyAt.Add(askAgain); ask.Before(soonest) {
+		if ask.Before(j.soonest) {
 			j.suspect = true
 			break
 		}
@@ -363,6 +366,7 @@ func (j *joiner) letIn(now time.Time) (payloads []datagram) {
 // asks notes that an empty datagram leaves.
 func (j *joiner) asks(now time.Time) {
 	j.emptyAt, j.suspect, j.refusing = now, false, false
+	j.soonest = now.Add(j.jitter(askAgain))
 	if !j.probing || now.Before(j.probedAt) {
 		return
 	}
@@ -384,7 +388,7 @@ func (j *joiner) keepAliveDue() time.Time {
 		}
 	}
 	if j.suspect {
-		sooner(j.emptyAt.Add(askAgain))
+		sooner(j.soonest)
 	}
 	if j.probing {
 		sooner(j.probedAt)
