@@ -69,7 +69,7 @@ type bookkeeper struct {
 func newBookkeeper(t *testing.T, w way, options Options) *bookkeeper {
 	r := makeRelay(t, w, on4, options)
 	k := &bookkeeper{Relay: r, t: t, kernel: newFakeKernel(t), now: time.Now(), from: map[netip.AddrPort]uint64{}, due: map[netip.AddrPort]uint64{}}
-	k.use(r.receiving.sender)
+	k.use(r.receiving.sender.first)
 	return k
 }
 

@@ -31,6 +31,7 @@ type batch struct {
 	origins   []*peers.Peer   // for each datagram, who it came from; nil: a link
 	sources   []*peers.Source // for each datagram, the local address it was sent to
 	at        int64           // when it came, in nanoseconds since the relay was made
+	number    uint32          // how many there were before it, modulo 2³²
 
 	speakers []*peers.Peer // the origins, each once, in ascending order of number
 	held     []*peers.Peer // to whom nothing is to be sent, in the same order; nearly always nobody
@@ -45,8 +46,9 @@ func newBatch() *batch {
 	}
 }
 
-// reset empties the batch.
+// reset empties the batch for the next one.
 func (b *batch) reset() {
+	b.number++
 	b.datagrams = b.datagrams[:0]
 	b.origins = b.origins[:0]
 	b.sources = b.sources[:0]
@@ -94,18 +96,4 @@ func (b *batch) bytes() (total int) {
 		total += len(b.datagrams[i].Payload)
 	}
 	return total
-}
-
-// A walk goes through receivers and says of each whether it is in a list, such
-// as of those who have spoken in the batch. Both ascend, so that one comparison
-// a receiver does.
-type walk struct{ left []*peers.Peer }
-
-// meets reports whether p, whose number is higher than that of the call
-// before, is in the list.
-func (w *walk) meets(p *peers.Peer) bool {
-	for len(w.left) > 0 && w.left[0].Number() < p.Number() {
-		w.left = w.left[1:]
-	}
-	return len(w.left) > 0 && w.left[0] == p
 }

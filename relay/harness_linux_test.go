@@ -17,6 +17,10 @@ var ways = []way{
 		return New(conn, options)
 	}},
 	{"plain", newPlainRelay},
+	{"shared", func(conn *net.UDPConn, options Options) (*Relay, error) {
+		options.Senders = 3
+		return New(conn, options)
+	}},
 }
 
 // newPlainRelay is New with the socket of systems other than Linux.
@@ -43,9 +47,17 @@ type spy struct {
 	calls, manyOrigins          atomic.Int64 // calls; those within a batch of several origins
 }
 
-// watch counts what leaves through s, which must not be at work yet. False: it
+// watch counts what leaves through c, which must not be at work yet. False: it
 // is not of a kind that sends trains.
-func (w *spy) watch(s sender) bool {
+func (w *spy) watch(c *crew) (trains bool) {
+	trains = w.watchOne(c.first)
+	for _, other := range c.others {
+		w.watchOne(other.sender)
+	}
+	return trains
+}
+
+func (w *spy) watchOne(s sender) bool {
 	out, ok := s.(*trainSender)
 	if !ok {
 		return false

@@ -12,7 +12,7 @@ var ways = []way{{"plain", New}}
 // A spy has nothing to watch where there are no trains.
 type spy struct{}
 
-func (spy) watch(sender) bool { return false }
+func (spy) watch(*crew) bool { return false }
 
 func (spy) check(testing.TB) {}
 

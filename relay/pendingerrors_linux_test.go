@@ -51,7 +51,7 @@ func TestPendingErrorCostsTheInnocentNothing(t *testing.T) {
 				var counts tally
 				var want []string
 				for range 5 {
-					if err := s.send(fromALink(payloads), room.table.Receivers(), &counts); err != nil {
+					if err := s.send(fromALink(payloads), everyone(room.table.Receivers()), &counts); err != nil {
 						t.Fatalf("%s: want no error; got %v", what, err)
 					}
 					want = append(want, payloads...)
@@ -88,7 +88,7 @@ func TestPendingErrorsInARowCostTheInnocentNothing(t *testing.T) {
 					return 0
 				}
 				var counts tally
-				if err := s.send(fromALink(payloads), room.table.Receivers(), &counts); err != nil {
+				if err := s.send(fromALink(payloads), everyone(room.table.Receivers()), &counts); err != nil {
 					t.Fatal(err)
 				}
 				for _, p := range room.peers {
@@ -122,7 +122,7 @@ func TestPendingErrorWhileAMessageChangesCostsNothing(t *testing.T) {
 				return 0
 			}
 			var counts tally
-			if err := s.send(fromALink(train20), room.table.Receivers(), &counts); err != nil {
+			if err := s.send(fromALink(train20), everyone(room.table.Receivers()), &counts); err != nil {
 				t.Fatal(err)
 			}
 			for _, p := range room.peers {
@@ -149,7 +149,7 @@ func TestPendingErrorWhileAMessageChangesCostsNothing(t *testing.T) {
 					return 0
 				}
 				var counts tally
-				if err := s.send(fromALink(payloads), room.table.Receivers(), &counts); err != nil {
+				if err := s.send(fromALink(payloads), everyone(room.table.Receivers()), &counts); err != nil {
 					t.Fatal(err)
 				}
 				for _, p := range room.peers {
@@ -193,7 +193,7 @@ func TestPendingErrorsBesideBadPeers(t *testing.T) {
 		kernel.short = func(n int) int { return rapid.IntRange(1, n).Draw(t, "looks") }
 		payloads := rapid.SampledFrom([][]string{loneDatagram, twoTrains, train20}).Draw(t, "payloads")
 		var counts tally
-		if err := s.send(fromALink(payloads), room.table.Receivers(), &counts); err != nil {
+		if err := s.send(fromALink(payloads), everyone(room.table.Receivers()), &counts); err != nil {
 			t.Fatal(err)
 		}
 		dropped := 0
@@ -241,7 +241,7 @@ func TestPeerThatFailsAlwaysCostsFewTries(t *testing.T) {
 					return 0
 				}
 				var counts tally
-				if err := s.send(fromALink(payloads), room.table.Receivers(), &counts); err != nil {
+				if err := s.send(fromALink(payloads), everyone(room.table.Receivers()), &counts); err != nil {
 					t.Fatal(err)
 				}
 				kernel.checkInnocent(room.peers[2], payloads, withSource, errno.Error())

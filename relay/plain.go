@@ -112,6 +112,8 @@ func (s *plainSocket) receive(b *batch, _ func(netip.AddrPort, failure, []byte))
 	}
 }
 
+func (s *plainSocket) holds() bool { return false }
+
 func (s *plainSocket) answer(to netip.AddrPort, source *peers.Source, payload []byte) bool {
 	now := time.Now()
 	if now.Before(s.answersAfter) || s.conn.SetWriteDeadline(now.Add(plainSendWait)) != nil {
@@ -167,13 +169,25 @@ type plainSender struct {
 	waits int    // for room in the send buffer, that the batch in hand has left
 }
 
-func (s *plainSender) send(b *batch, receivers []*peers.Peer, t *tally) error {
-	s.waits = plainSendWaits
+func (s *plainSender) send(b *batch, to share, t *tally) error {
+	if !to.more {
+		s.waits = plainSendWaits
+	}
 	if err := s.conn.SetWriteDeadline(time.Now().Add(plainSendWait)); err != nil {
 		return err
 	}
-	spoke, onHold, done := walk{b.speakers}, walk{b.held}, 0
-	for _, p := range receivers {
+	for _, run := range to.runs() {
+		if err := s.sendTo(run, b, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sendTo sends to receivers in ascending order of number.
+func (s *plainSender) sendTo(run []*peers.Peer, b *batch, t *tally) error {
+	spoke, onHold, done := walkFrom(b.speakers, run), walkFrom(b.held, run), 0
+	for _, p := range run {
 		spoke := spoke.meets(p)
 		reason, out := b.leavesOut(p, &onHold)
 		for i := range b.datagrams {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -24,9 +25,9 @@ type mmsghdr struct {
 // caches.
 const bufferStride = maxDatagram + 1 + 5*64
 
-// controlSpace holds the destination of a datagram: on a socket of both
-// families the kernel tells that of IPv4 in two ways.
-var controlSpace = unix.CmsgSpace(unix.SizeofInet6Pktinfo) + unix.CmsgSpace(unix.SizeofInet4Pktinfo)
+// controlSpace holds the destination of a datagram, which on a socket of both
+// families the kernel tells of IPv4 in two ways, and the size of those of a train.
+var controlSpace = unix.CmsgSpace(unix.SizeofInet6Pktinfo) + unix.CmsgSpace(unix.SizeofInet4Pktinfo) + unix.CmsgSpace(4)
 
 // A ring is what recvmmsg fills. It belongs to the receiving goroutine.
 type ring struct {
@@ -37,12 +38,19 @@ type ring struct {
 	controls []byte
 	buffers  []byte // only the pages that datagrams reach take memory
 
-	used    int  // messages that the last call filled
+	used    int    // messages that the last call filled
+	next    int    // the first of them that is not wholly in a batch
+	taken   int    // bytes of that one that are
+	control inside // of that one
+
+	controlSpace int // of a message; 0: the kernel has nothing to say
+
 	calls   int  // in a row that were not in vain
 	failing bool // there were errors of the network: they share the receive buffer
 	err     error
 	receive func() bool      // tryReceive
 	call    func(fd uintptr) // recvmmsg
+	sleep   func(time.Duration)
 }
 
 func newRing(s *linuxSocket) *ring {
@@ -60,8 +68,11 @@ func newRing(s *linuxSocket) *ring {
 		h.SetIovlen(1)
 		h.Control = &r.controls[i*controlSpace]
 	}
-	r.used = maxBatch
-	r.receive, r.call = r.tryReceive, r.recvmmsg
+	if s.wildcard || s.wholeTrains {
+		r.controlSpace = controlSpace
+	}
+	r.used, r.next = maxBatch, maxBatch
+	r.receive, r.call, r.sleep = r.tryReceive, r.recvmmsg, sleepRaw
 	return r
 }
 
@@ -72,34 +83,63 @@ const errorsEvery = 8
 
 func (s *linuxSocket) receive(b *batch, failed func(netip.AddrPort, failure, []byte)) error {
 	r := s.ring
-	s.errors.tell = failed
+	if r.next == r.used {
+		s.errors.tell = failed
+		if err := r.fill(); err != nil || r.used == 0 {
+			return err
+		}
+	}
+	r.drain(b)
+	return nil
+}
+
+func (s *linuxSocket) holds() bool { return s.ring.next < s.ring.used }
+
+// fill waits for datagrams. There are none if it was woken.
+func (r *ring) fill() error {
 	// The kernel has changed these fields of the messages that it filled.
 	for i := range r.used {
 		h := &r.messages[i].header
 		h.Namelen = unix.SizeofSockaddrInet6
-		if s.wildcard {
-			h.SetControllen(controlSpace)
-		}
+		h.SetControllen(r.controlSpace)
 	}
-	r.used, r.err = 0, nil
-	if err := s.poller.wait(r.receive); err != nil {
-		if errors.Is(err, os.ErrDeadlineExceeded) && s.goesOn() {
+	r.used, r.next, r.taken, r.err = 0, 0, 0, nil
+	if err := r.socket.poller.wait(r.receive); err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) && r.socket.goesOn() {
 			return nil
 		}
 		return err
 	}
-	if r.err != nil {
-		return r.err
+	return r.err
+}
+
+// drain puts what was received into b, as much as there is room for.
+func (r *ring) drain(b *batch) {
+	for ; r.next < r.used; r.next++ {
+		i := r.next
+		size := int(r.messages[i].length)
+		if r.taken == 0 {
+			r.control = r.parse(i)
+		}
+		from, source := addrPort(&r.names[i]), r.socket.sources.of(r.control.to, r.socket.sourceControl)
+		each := size
+		if r.control.segment > 0 {
+			each = r.control.segment
+		}
+		for {
+			if len(b.datagrams) == maxBatch {
+				return
+			}
+			end := min(r.taken+each, size)
+			payload := r.buffers[i*bufferStride:][r.taken:end:end]
+			b.datagrams = append(b.datagrams, Datagram{Payload: payload, From: from})
+			b.sources = append(b.sources, source)
+			if r.taken = end; end == size {
+				break
+			}
+		}
+		r.taken = 0
 	}
-	for i := range r.used {
-		m := &r.messages[i]
-		b.datagrams = append(b.datagrams, Datagram{
-			Payload: r.buffers[i*bufferStride:][:m.length:m.length],
-			From:    addrPort(&r.names[i]),
-		})
-		b.sources = append(b.sources, s.sources.of(r.destination(i), s.sourceControl))
-	}
-	return nil
 }
 
 // tryReceive receives what is there. False: nothing is.
@@ -124,6 +164,7 @@ func (r *ring) recvmmsg(fd uintptr) {
 		case errno == 0:
 			r.used = int(n)
 			r.socket.poller.leave(fd)
+			r.linger(fd)
 			return
 		case errno == unix.EAGAIN:
 			if !r.socket.poller.in || r.socket.errors.read(fd) == 0 {
@@ -142,30 +183,71 @@ func (r *ring) recvmmsg(fd uintptr) {
 	r.err = r.socket.poller.enter(fd)
 }
 
-// destination returns the local address that message i was sent to, or nothing
-// if the kernel did not say.
-func (r *ring) destination(i int) (to local) {
-	if !r.socket.wildcard {
-		return local{}
+// lingerSlice bounds how long the garbage collector may have to wait for who
+// lingers.
+const lingerSlice = 500 * time.Microsecond
+
+// linger waits for more datagrams, if it is to and there is room for some.
+func (r *ring) linger(fd uintptr) {
+	for left := r.socket.coalesce; left > 0 && r.hasRoom() && r.socket.stopBy.Load() == nil; left -= lingerSlice {
+		r.sleep(min(left, lingerSlice))
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.messages[r.used])), uintptr(maxBatch-r.used), unix.MSG_DONTWAIT, 0, 0)
+		if errno == 0 {
+			r.used += int(n)
+		} // an error comes again, or was of the network and is read with the others
 	}
+}
+
+// hasRoom reports whether what was received is less than a batch.
+func (r *ring) hasRoom() bool {
+	count := 0
+	for i := range r.used {
+		count++
+		if c := r.parse(i); c.segment > 0 {
+			count += (int(r.messages[i].length) - 1) / c.segment
+		}
+	}
+	return count < maxBatch
+}
+
+// sleepRaw sleeps as all calls are made here, without Go's scheduler.
+func sleepRaw(d time.Duration) {
+	span := unix.NsecToTimespec(int64(d))
+	unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&span)), 0, 0)
+}
+
+// Inside is what the kernel says of a message beside its payload.
+type inside struct {
+	to      local // the local address that it was sent to; nothing if the kernel did not say
+	segment int   // it is a train: the size of each datagram but the last, which may be shorter, in bytes; 0: it is none
+}
+
+// parse returns what the kernel says of message i.
+func (r *ring) parse(i int) (c inside) {
 	control := r.controls[i*controlSpace:][:min(int(r.messages[i].header.Controllen), controlSpace)]
 	for len(control) >= unix.SizeofCmsghdr {
 		h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))
 		data := control[unix.CmsgLen(0):]
 		switch {
+		case h.Level == unix.IPPROTO_UDP && h.Type == unix.UDP_GRO:
+			c.segment = int(*(*int32)(unsafe.Pointer(&data[0])))
 		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO:
 			// Spec_dst is the local address also of what was broadcast.
-			return local{addr: netip.AddrFrom4((*unix.Inet4Pktinfo)(unsafe.Pointer(&data[0])).Spec_dst)}
+			c.to = local{addr: netip.AddrFrom4((*unix.Inet4Pktinfo)(unsafe.Pointer(&data[0])).Spec_dst)}
 		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO:
 			info := (*unix.Inet6Pktinfo)(unsafe.Pointer(&data[0]))
-			to.addr = netip.AddrFrom16(info.Addr).Unmap()
-			if to.addr.Is6() && to.addr.IsLinkLocalUnicast() {
-				to.link = info.Ifindex
+			addr := netip.AddrFrom16(info.Addr).Unmap()
+			if addr.Is4() && c.to.addr.IsValid() {
+				break // IP_PKTINFO has said it
+			}
+			c.to = local{addr: addr}
+			if addr.Is6() && addr.IsLinkLocalUnicast() {
+				c.to.link = info.Ifindex
 			}
 		}
 		control = control[min(unix.CmsgSpace(int(h.Len)-unix.CmsgLen(0)), len(control)):]
 	}
-	return to
+	return c
 }
 
 // addrPort returns the address in name, which may also hold one of IPv4,

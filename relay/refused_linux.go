@@ -29,7 +29,7 @@ func (s *trainSender) refused(i int, errno unix.Errno) (again bool, err error) {
 	case unix.EAGAIN:
 		if !s.waited {
 			s.waited = true
-			s.socket.neighbours.relieve(s.receivers, s.batch.at)
+			s.socket.neighbours.relieve(s.to.all, s.batch.at)
 			s.waitWrite()
 			return true, nil
 		}

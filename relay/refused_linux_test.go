@@ -104,7 +104,7 @@ func TestOneBadPeerCostsOnlyItself(t *testing.T) {
 					return 0
 				}
 				var counts tally
-				if err := s.send(fromALink(payloads), room.table.Receivers(), &counts); err != nil {
+				if err := s.send(fromALink(payloads), everyone(room.table.Receivers()), &counts); err != nil {
 					t.Fatalf("%v for peers %v: want no error; got %v", e.errno, bad, err)
 				}
 				for i, p := range room.peers {
@@ -154,7 +154,7 @@ func TestInterruptedCallIsRepeated(t *testing.T) {
 			return 0
 		}
 		var counts tally
-		if err := s.send(fromALink(payloads), room.table.Receivers(), &counts); err != nil {
+		if err := s.send(fromALink(payloads), everyone(room.table.Receivers()), &counts); err != nil {
 			t.Fatal(err)
 		}
 		for _, p := range room.peers {
@@ -179,7 +179,7 @@ func TestFullSendBufferIsWaitedForOnceABatch(t *testing.T) {
 		for batch := range 3 {
 			full = true
 			var counts tally
-			if err := s.send(fromALink(payloads), room.table.Receivers(), &counts); err != nil {
+			if err := s.send(fromALink(payloads), everyone(room.table.Receivers()), &counts); err != nil {
 				t.Fatal(err)
 			}
 			checkCounts(t, &counts, 5*len(payloads), nil)
@@ -211,7 +211,7 @@ func TestMoreReceiversThanOneCallTakes(t *testing.T) {
 				return 0
 			}
 			var counts tally
-			if err := s.send(fromALink(payloads), room.table.Receivers(), &counts); err != nil {
+			if err := s.send(fromALink(payloads), everyone(room.table.Receivers()), &counts); err != nil {
 				t.Fatal(err)
 			}
 			for i, p := range room.peers {
@@ -250,7 +250,7 @@ func TestEachCallIsShort(t *testing.T) {
 			return kernel.sendmmsg(headers)
 		}
 		var counts tally
-		if err := s.send(fromALink(payloads), room.table.Receivers(), &counts); err != nil {
+		if err := s.send(fromALink(payloads), everyone(room.table.Receivers()), &counts); err != nil {
 			t.Fatal(err)
 		}
 		checkCounts(t, &counts, 600*len(payloads), nil)
@@ -263,7 +263,7 @@ func TestClosedSocketEndsTheBatch(t *testing.T) {
 		room := newRoom(false, 3)
 		kernel.refuse = func(*wireMessage) unix.Errno { return errno }
 		var counts tally
-		if err := s.send(fromALink(twoTrains), room.table.Receivers(), &counts); !closed(err) {
+		if err := s.send(fromALink(twoTrains), everyone(room.table.Receivers()), &counts); !closed(err) {
 			t.Errorf("%v: want net.ErrClosed; got %v", errno, err)
 		}
 		checkCounts(t, &counts, 0, nil)
@@ -277,13 +277,13 @@ func TestSenderOutlivesAClosedSocket(t *testing.T) {
 	refusal := unix.EBADF
 	kernel.refuse = func(*wireMessage) unix.Errno { return refusal }
 	for range 2 * maxMessages {
-		if err := s.send(fromALink(loneDatagram), room.table.Receivers(), new(tally)); !closed(err) {
+		if err := s.send(fromALink(loneDatagram), everyone(room.table.Receivers()), new(tally)); !closed(err) {
 			t.Fatalf("want net.ErrClosed; got %v", err)
 		}
 	}
 	refusal = 0
 	var counts tally
-	if err := s.send(fromALink(twoTrains), room.table.Receivers(), &counts); err != nil {
+	if err := s.send(fromALink(twoTrains), everyone(room.table.Receivers()), &counts); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range room.peers {

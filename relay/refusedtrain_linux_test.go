@@ -42,7 +42,7 @@ func TestRefusedTrainLeavesOneByOne(t *testing.T) {
 				var want []string
 				for batch := range 3 {
 					var counts tally
-					if err := s.send(fromALink(train20), room.table.Receivers(), &counts); err != nil {
+					if err := s.send(fromALink(train20), everyone(room.table.Receivers()), &counts); err != nil {
 						t.Fatal(err)
 					}
 					checkCounts(t, &counts, 5*len(train20), nil)
@@ -82,7 +82,7 @@ func TestTrainsBelowTheLimitGoOn(t *testing.T) {
 		room := newRoom(false, 2)
 		room.peers[1].Path.TrainLimit.Store(limit)
 		var counts tally
-		if err := s.send(fromALink(slices.Concat(train10, train20)), room.table.Receivers(), &counts); err != nil {
+		if err := s.send(fromALink(slices.Concat(train10, train20)), everyone(room.table.Receivers()), &counts); err != nil {
 			t.Fatal(err)
 		}
 		var got []int
@@ -111,7 +111,7 @@ func TestTrainLimitIsTheLeastThatWasMet(t *testing.T) {
 			return 0
 		}
 		var counts tally
-		if err := s.send(fromALink(payloads), room.table.Receivers(), &counts); err != nil {
+		if err := s.send(fromALink(payloads), everyone(room.table.Receivers()), &counts); err != nil {
 			t.Fatal(err)
 		}
 		kernel.checkGot(room.peers[0], payloads, "EMSGSIZE")
@@ -134,7 +134,7 @@ func TestOnlyDatagramsTooLongForThePathAreDropped(t *testing.T) {
 		return 0
 	}
 	var counts tally
-	if err := s.send(fromALink(payloads), room.table.Receivers(), &counts); err != nil {
+	if err := s.send(fromALink(payloads), everyone(room.table.Receivers()), &counts); err != nil {
 		t.Fatal(err)
 	}
 	kernel.checkGot(room.peers[0], payloads, "before the bad peer")
@@ -169,7 +169,7 @@ func TestSourceAddressThatIsGoneCostsNothing(t *testing.T) {
 					return 0
 				}
 				var counts tally
-				if err := s.send(fromALink(payloads), room.table.Receivers(), &counts); err != nil {
+				if err := s.send(fromALink(payloads), everyone(room.table.Receivers()), &counts); err != nil {
 					t.Fatal(err)
 				}
 				for i, p := range room.peers {
@@ -184,7 +184,7 @@ func TestSourceAddressThatIsGoneCostsNothing(t *testing.T) {
 				}
 				checkCounts(t, &counts, 6*len(payloads), nil)
 				before := kernel.told
-				if err := s.send(fromALink(payloads), room.table.Receivers(), &counts); err != nil {
+				if err := s.send(fromALink(payloads), everyone(room.table.Receivers()), &counts); err != nil {
 					t.Fatal(err)
 				}
 				if kernel.told != before {
@@ -203,7 +203,7 @@ func TestTrainsAreNotMadeWhereTheyAreOff(t *testing.T) {
 	s.sendmmsg, s.queued = kernel.sendmmsg, func() int { return 0 }
 	room := newRoom(false, 3)
 	var counts tally
-	if err := s.send(fromALink(twoTrains), room.table.Receivers(), &counts); err != nil {
+	if err := s.send(fromALink(twoTrains), everyone(room.table.Receivers()), &counts); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range room.peers {

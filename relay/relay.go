@@ -23,6 +23,11 @@ type Options struct {
 	ReceiveBuffer int  // bytes that may wait in the kernel to be received; 0: the system's default
 	SendBuffer    int  // bytes that may wait in the kernel to leave; 0: the system's default
 	NoTrains      bool // each datagram leaves in a message of its own
+	Senders       int  // goroutines that share out the receivers of each batch; 0 is 1
+
+	// Coalesce is how long a batch that is not full waits for more datagrams, so
+	// that trains grow; 0: not at all. Linux only.
+	Coalesce time.Duration
 
 	Limits Limits
 	Secret []byte // what senders must know where a rule says join: secret
@@ -67,7 +72,7 @@ type Relay struct {
 
 	receiving struct { // of the goroutine in Run
 		batch  *batch
-		sender sender
+		sender *crew
 		tally  tally
 		door   *door
 
@@ -90,7 +95,8 @@ type Relay struct {
 // descriptor only, and changes nothing more then. What other descriptors share,
 // and find changed: on Linux the socket is in blocking mode (O_NONBLOCK is off),
 // and the options of the socket are as the relay needs them, among them its
-// buffers, IP_RECVERR and IP_PKTINFO on, and SO_BROADCAST off.
+// buffers, IP_RECVERR, IP_PKTINFO and UDP_GRO on, and SO_BROADCAST off. Who
+// reads from another descriptor gets trains whole, and is told so by UDP_GRO.
 func New(conn *net.UDPConn, options Options) (*Relay, error) {
 	bound, ok := conn.LocalAddr().(*net.UDPAddr)
 	if !ok {
@@ -129,10 +135,19 @@ func (r *Relay) use(s socket) {
 	r.storms = newStorms()
 	r.recent = newRecent()
 	r.receiving.batch = newBatch()
-	r.receiving.sender = s.newSender(&r.turns)
+	r.receiving.sender = r.newCrew()
 	r.receiving.failed = r.undeliverable
 	r.receiving.refusals.list = make([]refused, 0, maxBatch)
 	r.receiving.door = newDoor(r.options.Secret)
+}
+
+// newCrew makes the way out of the goroutine that receives.
+func (r *Relay) newCrew() *crew {
+	var others []sender
+	for range r.options.Senders - 1 {
+		others = append(others, r.socket.newSender(nil))
+	}
+	return newCrew(&r.turns, r.socket.newSender(&r.turns), others...)
 }
 
 // since returns t in nanoseconds since the relay was made.
@@ -186,6 +201,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	keep, leave := context.WithCancel(context.WithoutCancel(ctx))
 	var keeping sync.WaitGroup
 	keeping.Go(func() { r.keepHouse(keep) })
+	r.receiving.sender.start()
 	interrupt := func() { r.socket.interrupt(time.Now().Add(r.grace)) }
 	stop := context.AfterFunc(ctx, interrupt)
 	defer func() {
@@ -195,9 +211,10 @@ func (r *Relay) Run(ctx context.Context) error {
 		r.bringing.stop(2 * r.grace)
 		leave()
 		keeping.Wait()
+		r.receiving.sender.stop()
 		r.socket.close()
 	}()
-	for batches := 1; ctx.Err() == nil; batches++ {
+	for batches := 1; ctx.Err() == nil || r.socket.holds(); batches++ {
 		r.turns.answer()
 		if batches%yieldEvery == 0 {
 			runtime.Gosched()
@@ -322,7 +339,7 @@ func (r *Relay) relay(b *batch, out sender, brought *Attachment, t *tally) error
 		return nil
 	}
 	r.sent.note(b)
-	if err := out.send(b, receivers, t); err != nil {
+	if err := out.send(b, everyoneFrom(receivers, b.number), t); err != nil {
 		if left := t.unaccounted(); left > 0 { // the socket is closed
 			t.drop(DropStopped, left, netip.AddrPort{})
 		}

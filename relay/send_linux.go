@@ -36,17 +36,17 @@ type trainSender struct {
 	longest int    // datagrams in a train; 1: no trains
 
 	// Of the batch in hand.
-	batch     *batch
-	receivers []*peers.Peer
-	host      *host
-	tally     *tally
-	shared    plan   // for all who have not spoken in the batch
-	own       []plan // for each speaker
-	sizes     []int
-	waited    bool // for room in the send buffer
-	late      bool // the relay is stopped, and there is no time left to send
-	doubt     doubt
-	looked    int64 // when it was looked how full the buffer is
+	batch  *batch
+	to     share
+	host   *host
+	tally  *tally
+	shared plan   // for all who have not spoken in the batch
+	own    []plan // for each speaker
+	sizes  []int
+	waited bool // for room in the send buffer
+	late   bool // the relay is stopped, and there is no time left to send
+	doubt  doubt
+	looked int64 // when it was looked how full the buffer is
 
 	messages []message // gathered
 	gathered int       // datagrams in them
@@ -75,6 +75,18 @@ type plan struct {
 	trains  []train
 }
 
+// newPlans returns so many, each with room for a batch. What no batch has
+// needed yet takes no memory: it is of pages that nobody has touched.
+func newPlans(count int) []plan {
+	plans := make([]plan, count)
+	vectors, trains := make([]unix.Iovec, count*maxBatch), make([]train, count*maxBatch)
+	for i := range plans {
+		at := i * maxBatch
+		plans[i].vectors, plans[i].trains = vectors[at:at:at+maxBatch], trains[at:at:at+maxBatch]
+	}
+	return plans
+}
+
 // A message is an entry of headers: what it sends and to whom.
 type message struct {
 	peer *peers.Peer
@@ -87,7 +99,8 @@ func (s *linuxSocket) newSender(turns *turns) sender {
 		socket:   s,
 		turns:    turns,
 		longest:  maxBatch,
-		own:      make([]plan, maxBatch),
+		own:      newPlans(maxBatch),
+		shared:   newPlans(1)[0],
 		sizes:    make([]int, 0, maxBatch),
 		messages: make([]message, 0, maxMessages),
 		controls: make([]byte, maxMessages*(sourceSpace+segmentControl)),
@@ -104,8 +117,8 @@ func (s *linuxSocket) newSender(turns *turns) sender {
 	return out
 }
 
-func (s *trainSender) send(b *batch, receivers []*peers.Peer, t *tally) error {
-	s.batch, s.receivers, s.tally, s.waited = b, receivers, t, false
+func (s *trainSender) send(b *batch, to share, t *tally) error {
+	s.batch, s.to, s.tally, s.waited = b, to, t, s.waited && to.more
 	s.doubt, s.late = doubt{}, s.socket.over()
 	s.messages, s.gathered, s.bytes = s.messages[:0], 0, 0 // an error may have left some
 	s.host = s.socket.own.host.Load()
@@ -116,11 +129,22 @@ func (s *trainSender) send(b *batch, receivers []*peers.Peer, t *tally) error {
 	if b.at-s.looked >= int64(lookEvery) {
 		s.looked = b.at
 		if s.queued() > int(s.socket.room.Load())/pressed {
-			s.socket.neighbours.relieve(receivers, b.at)
+			s.socket.neighbours.relieve(to.all, b.at)
 		}
 	}
-	spoke, onHold := walk{b.speakers}, walk{b.held}
-	for _, p := range receivers {
+	for _, run := range to.runs() {
+		if err := s.gatherAll(run); err != nil {
+			return err
+		}
+	}
+	return s.flush()
+}
+
+// gatherAll adds the messages for receivers in ascending order of number.
+func (s *trainSender) gatherAll(run []*peers.Peer) error {
+	b := s.batch
+	spoke, onHold := walkFrom(b.speakers, run), walkFrom(b.held, run)
+	for _, p := range run {
 		plan := &s.shared
 		if spoke.meets(p) {
 			plan = &s.own[len(b.speakers)-len(spoke.left)]
@@ -142,15 +166,11 @@ func (s *trainSender) send(b *batch, receivers []*peers.Peer, t *tally) error {
 			return err
 		}
 	}
-	return s.flush()
+	return nil
 }
 
 // make fills the plan with the datagrams of the batch that are not by origin.
 func (s *trainSender) make(plan *plan, origin *peers.Peer) {
-	if plan.vectors == nil {
-		plan.vectors = make([]unix.Iovec, 0, maxBatch)
-		plan.trains = make([]train, 0, maxBatch)
-	}
 	plan.made = true
 	plan.vectors = plan.vectors[:0]
 	s.sizes = s.sizes[:0]

@@ -12,10 +12,15 @@ import (
 // plain loop for everything else.
 type socket interface {
 	// receive waits for datagrams and puts those that are there into b, which
-	// is empty, with datagrams and sources set. One goroutine calls it. It
+	// is empty, with datagrams and sources set. What does not fit comes with
+	// the next call, until which the payloads stay. One goroutine calls it. It
 	// tells failed what the network says of datagrams that were sent, with
 	// what it quotes of them; a system may not say.
 	receive(b *batch, failed func(to netip.AddrPort, what failure, quote []byte)) error
+
+	// holds reports whether there are datagrams that were received and not yet
+	// put into a batch. The goroutine that receives calls it.
+	holds() bool
 
 	// answer sends a datagram to one that is no peer, and reports whether it
 	// left. It gives way to what is sent to peers. The goroutine that receives
@@ -71,10 +76,10 @@ type socket interface {
 
 // A sender delivers batches.
 type sender interface {
-	// send sends each datagram of b to each of the receivers, in ascending
-	// order of number, but to its origin, and counts into t. The error is
-	// net.ErrClosed or wraps it; all others cost only the datagram they met.
-	send(b *batch, receivers []*peers.Peer, t *tally) error
+	// send sends each datagram of b to each of the receivers but its origin, and
+	// counts into t. The error is net.ErrClosed or wraps it; all others cost
+	// only the datagram they met.
+	send(b *batch, to share, t *tally) error
 }
 
 // Sources are the local addresses that peers have sent to. On a host with

@@ -9,6 +9,7 @@ import (
 	"os"
 	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -36,6 +37,9 @@ type linuxSocket struct {
 	cookie   uint64 // which socket it is, see Past; 0: unknown
 	again    bool   // it was another relay's before
 
+	wholeTrains bool          // it receives trains, and what is in them is told
+	coalesce    time.Duration // Options.Coalesce
+
 	// Datagrams that the kernel dropped when the socket was another relay's. It
 	// changes in resume only.
 	earlier uint32
@@ -50,7 +54,7 @@ type linuxSocket struct {
 }
 
 func newSocket(conn *net.UDPConn, own *own, options Options) (socket, error) {
-	s := &linuxSocket{own: own}
+	s := &linuxSocket{own: own, coalesce: options.Coalesce}
 	if err := s.takeOver(conn); err != nil {
 		return nil, fmt.Errorf("take over the socket: %w", err)
 	}
@@ -141,6 +145,10 @@ func (s *linuxSocket) setUp(fd int, options Options) error {
 		return fmt.Errorf("ask for the errors of the network: %w", err)
 	}
 	s.noTrains = whyNoTrains(fd, options)
+	// Trains of senders, and those that network interfaces make, are received
+	// whole (UDP_GRO, Linux 5.0). That is never switched off: trains that wait at
+	// the time could not be told from datagrams.
+	s.wholeTrains = unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) == nil
 	return nil
 }
 

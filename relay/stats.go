@@ -116,6 +116,18 @@ func (t *tally) dropOf(p *peers.Peer, reason Drop, n int) {
 	p.Path.Counts.Drop(int(reason), uint64(n), t.at)
 }
 
+// add adds what another tally has.
+func (t *tally) add(other *tally) {
+	t.Delivered += other.Delivered
+	t.DeliveredBytes += other.DeliveredBytes
+	for reason, n := range other.Dropped {
+		if n > 0 {
+			t.Dropped[reason] += n
+			t.whom[reason] = other.whom[reason]
+		}
+	}
+}
+
 // due counts what is to be relayed to receivers.
 func (t *tally) due(b *batch, receivers []*peers.Peer) {
 	others := counting{receivers: receivers}

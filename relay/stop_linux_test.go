@@ -27,7 +27,7 @@ func batchForMany(t *testing.T) (*Relay, *trainSender, *batch) {
 	b := newBatch()
 	b.datagrams = append(b.datagrams, Datagram{Payload: []byte("x")})
 	b.origins = append(b.origins, nil)
-	return r, r.receiving.sender.(*trainSender), b
+	return r, r.receiving.sender.first.(*trainSender), b
 }
 
 // A stop in the middle of a batch cuts it off for nobody.
