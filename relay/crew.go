@@ -87,6 +87,9 @@ func (c *crew) send(b *batch, to share, t *tally) error {
 		return c.first.send(b, to, t)
 	}
 	c.batch, c.to = b, to
+	for _, h := range c.others {
+		h.tally.at = t.at
+	}
 	c.left.Store(int64(c.pieces))
 	for i := range min(len(c.others), c.pieces-1) {
 		select {
@@ -100,7 +103,7 @@ func (c *crew) send(b *batch, to share, t *tally) error {
 	}
 	for _, h := range c.others {
 		t.add(&h.tally)
-		if h.tally = (tally{}); err == nil {
+		if h.tally = (tally{at: t.at}); err == nil {
 			err = h.err
 		}
 	}
