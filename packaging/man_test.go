@@ -294,7 +294,7 @@ func TestManPageHasTheRangesAndWords(t *testing.T) {
 // plus adds to the number before a unit.
 func plus(t *testing.T, text string, n int) string {
 	t.Helper()
-	number := strings.TrimRight(text, "BGKMhims")
+	number := strings.TrimRight(text, "BGKMhimsu")
 	value, err := strconv.Atoi(number)
 	if err != nil {
 		t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 // they gave; see [peers.Table.SetOptions]. Any goroutine may call it, also while
 // Run runs. The options are as for [New], but for these:
 //
-//   - Peers.Own, NoTrains and Logger are ignored: they need a new relay.
+//   - Peers.Own, NoTrains, Senders, Coalesce and Logger are ignored: they need a new relay.
 //   - A new Secret counts from the next datagram on. Cookies that were handed
 //     out stay good; what was proved with the old secret counts as a cookie.
 //   - ReceiveBuffer and SendBuffer are set if they differ from before. 0 leaves

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"strconv"
 	"time"
 	"unsafe"
@@ -191,6 +192,7 @@ const lingerSlice = 500 * time.Microsecond
 func (r *ring) linger(fd uintptr) {
 	for left := r.socket.coalesce; left > 0 && r.hasRoom() && r.socket.stopBy.Load() == nil; left -= lingerSlice {
 		r.sleep(min(left, lingerSlice))
+		runtime.Gosched()
 		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.messages[r.used])), uintptr(maxBatch-r.used), unix.MSG_DONTWAIT, 0, 0)
 		if errno == 0 {
 			r.used += int(n)

@@ -48,9 +48,17 @@ func check(world World, name string, quiet bool) error {
 	if err != nil || quiet {
 		return err
 	}
+	warnOfMachine(world, loaded)
 	warnOfSecret(world, loaded)
 	_, err = world.Stdout.Write(loaded.YAML())
 	return err
+}
+
+// warnOfMachine says what this machine can make no use of.
+func warnOfMachine(world World, loaded *config.Config) {
+	for _, warning := range loaded.MachineWarnings() {
+		fmt.Fprintf(world.Stderr, "udprelay: warning: %s\n", warning)
+	}
 }
 
 // warnOfSecret says what is wrong with the file of the secret. That it cannot

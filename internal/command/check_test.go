@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -87,7 +88,9 @@ limits:
 socket:
   receive_buffer: 8MiB
   send_buffer: 8MiB
+  senders: 1
   trains: auto
+  coalesce: 0
 
 admin:
   socket: ""
@@ -194,6 +197,19 @@ func TestMistakesHintAtCheckInOtherCommands(t *testing.T) {
 	}
 	if want := "hint: udprelay check " + file + "\n"; !strings.HasSuffix(stderr.String(), want) {
 		t.Errorf("want %q at the end, got %q", want, stderr.String())
+	}
+}
+
+func TestCheckWarnsOfMoreSendersThanCoresHere(t *testing.T) {
+	if before := runtime.GOMAXPROCS(2); before != 2 {
+		defer runtime.GOMAXPROCS(before)
+	}
+	const warning = "udprelay: warning: socket.senders: 3 senders, but 2 cores here: those beyond one per core send nothing faster; want at most 2, or 0 for one per core\n"
+	file := writeConfig(t, "listen: :9001\nsocket:\n  senders: 3\n")
+	runCheck(t, "", nil, file).want(t, outcome{0, strings.Replace(effective, "senders: 1", "senders: 3", 1), warning})
+	runCheck(t, "", nil, "--quiet", file).want(t, outcome{0, "", ""})
+	for _, fits := range []string{"2", "0"} {
+		runCheck(t, "", []string{"UDPRELAY_SOCKET_SENDERS=" + fits}, file).want(t, outcome{0, strings.Replace(effective, "senders: 1", "senders: "+fits, 1), ""})
 	}
 }
 

@@ -57,6 +57,7 @@ var configFlags = []struct{ name, key, usage string }{
 	{"secret-file", "join.secret_file", "`FILE` with the shared secret of rules with join: secret"},
 	{"expiry", "peers.expiry", "forget a learned peer `DURATION` after its last datagram"},
 	{"max-peers", "peers.max", "`NUMBER` of learned peers at most; 0: no limit"},
+	{"senders", "socket.senders", "`NUMBER` of goroutines that share out the peers; 0: one per core"},
 	{"trains", "socket.trains", "`WORD`: auto, or off to send each datagram on its own"},
 	{"admin-socket", "admin.socket", "`FILE` of the unix socket for control; none: no control"},
 	{"admin-http", "admin.http", "`HOST:PORT` of status, metrics and dashboard, read only; none: off"},

@@ -13,7 +13,7 @@ import (
 // in base, as the effective configuration shows, and the configuration then.
 func another(t *testing.T, base *Config, k *key, path string) (Setting, *Config) {
 	t.Helper()
-	texts := []string{"[::]:7", "192.0.2.1:8", "7s", "7", "7MiB", "any=send", "/x/y", "adm"}
+	texts := []string{"[::]:7", "192.0.2.1:8", "7s", "7", "7MiB", "7ms", "any=send", "/x/y", "adm"}
 	if k.value != nil {
 		texts = append(texts, k.value.words...)
 	}
@@ -77,7 +77,7 @@ func TestAChangeWithinAListIsAChangeOfTheList(t *testing.T) {
 
 func TestAnotherWayToWriteTheSameIsNoChange(t *testing.T) {
 	base, _ := load(t, "", nil, nil)
-	for _, file := range []string{"peers:\n  expiry: 1m\n", "socket:\n  send_buffer: 8192KiB\n", "access:\n- from: loopback\n  may: both\n- from: private\n- from: link-local\n  join: open\n", "peers: {static: []}\n"} {
+	for _, file := range []string{"peers:\n  expiry: 1m\n", "socket:\n  send_buffer: 8192KiB\n  coalesce: \"0\"\n", "access:\n- from: loopback\n  may: both\n- from: private\n- from: link-local\n  join: open\n", "peers: {static: []}\n"} {
 		loaded, _ := load(t, file, nil, nil)
 		if got := Changed(base, loaded); got != nil {
 			t.Errorf("want no change, got %q of\n%s", got, file)

@@ -61,6 +61,15 @@ func unreachable(listen, peer endpoint, written string) (wrong string) {
 	return ""
 }
 
+// checkCoalesce warns of a wait for trains that there are not.
+func (l *loader) checkCoalesce() {
+	const key = "socket.coalesce"
+	if l.config.Socket.Coalesce > 0 && l.config.Socket.Trains == TrainsOff {
+		l.warn(l.set[key], key, fmt.Sprintf("each datagram waits up to %s so that trains grow, and there are none: socket.trains is off; want trains: auto, or coalesce: 0",
+			formatDuration(l.config.Socket.Coalesce)))
+	}
+}
+
 // checkGroup warns of a group that has nothing to ask at.
 func (l *loader) checkGroup() {
 	const key = "admin.group"

@@ -42,7 +42,12 @@ type Config struct {
 	Socket struct {
 		ReceiveBuffer int    // bytes, 4 KiB to 512 MiB
 		SendBuffer    int    // bytes, 4 KiB to 512 MiB
+		Senders       int    // goroutines that share out the peers of each batch, up to 256; 0: one per core
 		Trains        string // TrainsAuto or TrainsOff
+
+		// Coalesce is how long a batch that is not full waits for more datagrams,
+		// 10us to 10ms; 0: not at all.
+		Coalesce time.Duration
 	}
 
 	Admin struct {
@@ -137,6 +142,7 @@ func Load(defaults []byte, file *File, environ []string, flags []Setting) (*Conf
 	}
 	l.checkAccess()
 	l.checkOpen()
+	l.checkCoalesce()
 	l.checkGroup()
 	l.checkHTTP()
 	return &l.config, l.warnings, nil

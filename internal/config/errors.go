@@ -16,7 +16,7 @@ const maxErrors = 100
 
 // A Place says where something stands.
 type Place struct {
-	Source string // the file, the environment variable or the flag
+	Source string // the file, the environment variable or the flag; "": none of them
 	Line   int    // from 1; 0: the whole source
 	Column int    // from 1, in characters
 	Key    string // such as access[1].may; "" where no key is concerned
@@ -27,7 +27,10 @@ func (p Place) String() string {
 	if p.Line > 0 {
 		text = fmt.Sprintf("%s:%d:%d", text, p.Line, p.Column)
 	}
-	if p.Key != "" {
+	switch {
+	case text == "":
+		return p.Key
+	case p.Key != "":
 		text += ": " + p.Key
 	}
 	return text

@@ -77,12 +77,14 @@ func FuzzVariable(f *testing.F) {
 	}
 	for path, values := range map[string][]string{
 		"listen":                         {"[fe80::1%eth0]:9000"},
-		"peers.expiry":                   {"1h30m0.5s"},
+		"peers.expiry":                   {"1h30m0.5s", "100000us", "60\u00b5s", "99999999999999us"},
 		"peers.static":                   {"a.example:1,[::ffff:1.2.3.4%x]:2"},
 		"access":                         {"private,203.0.113.0/24=receive", "any=cookie=send,any==both", "::/0=secret"},
 		"join.secret_file":               {"/run/secrets/a b", "C:\\\"\u00fc\u200b\xff"},
 		"limits.egress_bytes_per_second": {"0", "1536KiB", "0B"},
 		"socket.send_buffer":             {"0x8MiB"},
+		"socket.senders":                 {"0", "256", "-1", "\"2\""},
+		"socket.coalesce":                {"0", "200us", "1ms500us", "10.0001us", "200\u03bcs", "0us", "1us10h"},
 		"admin.socket":                   {"/run/a b\u00fc.sock", "none", "/x/", "/\x00", "@name"},
 		"admin.group":                    {"adm", "none", "a b", "\x00", "27"},
 		"admin.metrics_per_peer":         {"true", "yes", "1"},

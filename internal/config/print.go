@@ -39,7 +39,9 @@ func (c *Config) YAML() []byte {
 	fmt.Fprintf(&b, "\nsocket:\n")
 	fmt.Fprintf(&b, "  receive_buffer: %s\n", formatSize(c.Socket.ReceiveBuffer))
 	fmt.Fprintf(&b, "  send_buffer: %s\n", formatSize(c.Socket.SendBuffer))
+	fmt.Fprintf(&b, "  senders: %d\n", c.Socket.Senders)
 	fmt.Fprintf(&b, "  trains: %s\n", c.Socket.Trains)
+	fmt.Fprintf(&b, "  coalesce: %s\n", formatDurationOrNone(c.Socket.Coalesce))
 
 	fmt.Fprintf(&b, "\nadmin:\n")
 	fmt.Fprintf(&b, "  socket: %q\n", c.Admin.Socket)

@@ -61,6 +61,14 @@ const (
 	maxRules  = 1_000
 
 	leastExpiry, mostExpiry = 100 * time.Millisecond, 24 * time.Hour
+
+	// leastCoalesce is not much longer than it takes to wake up; mostCoalesce is
+	// what people begin to notice.
+	leastCoalesce, mostCoalesce = 10 * time.Microsecond, 10 * time.Millisecond
+
+	// mostSenders is more than one socket has use for; each takes memory.
+	mostSenders = 256
+
 	leastBuffer, mostBuffer = 4 << 10, 1 << 29 // bytes; the kernel doubles it, and keeps it in an int
 
 	// mostDatagrams and mostBytes, in a second, are the largest round numbers
@@ -77,7 +85,7 @@ const (
 var schema = []key{
 	{name: "listen", value: &value{want: listenWant, set: setListen, equal: equalField(func(c *Config) *string { return &c.Listen })}},
 	{name: "peers", keys: []key{
-		{name: "expiry", value: duration(leastExpiry, mostExpiry, func(c *Config) *time.Duration { return &c.Peers.Expiry })},
+		{name: "expiry", value: duration("60s, 5m or 1h30m", leastExpiry, mostExpiry, func(c *Config) *time.Duration { return &c.Peers.Expiry })},
 		{name: "max", value: limit(maxLearned, func(c *Config) *int { return &c.Peers.Max })},
 		{name: "max_per_address", value: limit(maxLearned, func(c *Config) *int { return &c.Peers.MaxPerAddress })},
 		{name: "joins_per_second", value: limit(maxLearned, func(c *Config) *int { return &c.Peers.JoinsPerSecond })},
@@ -96,7 +104,9 @@ var schema = []key{
 	{name: "socket", keys: []key{
 		{name: "receive_buffer", value: size(leastBuffer, mostBuffer, func(c *Config) *int { return &c.Socket.ReceiveBuffer })},
 		{name: "send_buffer", value: size(leastBuffer, mostBuffer, func(c *Config) *int { return &c.Socket.SendBuffer })},
+		{name: "senders", value: number(mostSenders, orPerCore, func(c *Config) *int { return &c.Socket.Senders })},
 		{name: "trains", value: word(func(c *Config) *string { return &c.Socket.Trains }, same(TrainsAuto, TrainsOff)...)},
+		{name: "coalesce", value: durationOrNone("200us or 1ms", leastCoalesce, mostCoalesce, func(c *Config) *time.Duration { return &c.Socket.Coalesce })},
 	}},
 	{name: "admin", keys: []key{
 		{name: "socket", value: absolute("/run/udprelay/control.sock", maxSocketName, func(c *Config) *string { return &c.Admin.Socket })},

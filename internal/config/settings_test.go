@@ -69,7 +69,9 @@ func TestEveryValueCanBeSetByTheEnvironment(t *testing.T) {
 		"UDPRELAY_LIMITS_EGRESS_BYTES_PER_SECOND=0",
 		"UDPRELAY_SOCKET_RECEIVE_BUFFER=1MiB",
 		"UDPRELAY_SOCKET_SEND_BUFFER=2MiB",
-		"UDPRELAY_SOCKET_TRAINS=off",
+		"UDPRELAY_SOCKET_SENDERS=4",
+		"UDPRELAY_SOCKET_TRAINS=auto",
+		"UDPRELAY_SOCKET_COALESCE=200us",
 		"UDPRELAY_ADMIN_SOCKET=/run/a b.sock",
 		"UDPRELAY_ADMIN_GROUP=adm",
 		"UDPRELAY_ADMIN_HTTP=[::1]:0",
@@ -98,7 +100,8 @@ func TestEveryValueCanBeSetByTheEnvironment(t *testing.T) {
 	}
 	want.Join.SecretFile = "/run/a=b,c"
 	want.Limits.PeerDatagramsPerSecond, want.Limits.PeerBytesPerSecond = 10, 11<<10
-	want.Socket.ReceiveBuffer, want.Socket.SendBuffer, want.Socket.Trains = 1<<20, 2<<20, TrainsOff
+	want.Socket.ReceiveBuffer, want.Socket.SendBuffer = 1<<20, 2<<20
+	want.Socket.Senders, want.Socket.Trains, want.Socket.Coalesce = 4, TrainsAuto, 200*time.Microsecond
 	want.Admin.Socket, want.Admin.HTTP, want.State.File = "/run/a b.sock", "[::1]:0", None
 	want.Admin.Group, want.Admin.MetricsPerPeer = "adm", true
 	want.Log.Level, want.Log.Format = slog.LevelDebug, FormatJSON
@@ -266,6 +269,21 @@ func TestHTTPIsTurnedOffByEachSource(t *testing.T) {
 		if loaded, warnings := load(t, c.file, c.environ, c.flags); loaded.Admin.HTTP != c.want || len(warnings) > 0 {
 			t.Errorf("%s: want %q and no warning, got %q and %v", c.name, c.want, loaded.Admin.HTTP, warnings)
 		}
+	}
+}
+
+func TestAWaitForTrainsThatThereAreNotIsAWarningAtItsSource(t *testing.T) {
+	const text = " socket.coalesce: each datagram waits up to 1ms so that trains grow, and there are none: socket.trains is off; want trains: auto, or coalesce: 0"
+	off := []Setting{{"--trains", "socket.trains", "off"}}
+	_, fromVariable := load(t, "", []string{"UDPRELAY_SOCKET_COALESCE=1ms"}, off)
+	_, fromFile := load(t, "socket:\n  coalesce: 1ms\n", nil, off)
+	for source, warnings := range map[string][]Warning{"UDPRELAY_SOCKET_COALESCE:": fromVariable, "room.yaml:2:13:": fromFile} {
+		if len(warnings) != 1 || warnings[0].String() != source+text {
+			t.Errorf("want %q, got %v", source+text, warnings)
+		}
+	}
+	if _, warnings := load(t, "socket:\n  coalesce: 1ms\n", []string{"UDPRELAY_SOCKET_COALESCE=0"}, off); len(warnings) > 0 {
+		t.Errorf("want no warning where nothing waits, got %v", warnings)
 	}
 }
 

@@ -11,17 +11,23 @@ import (
 	"unicode/utf8"
 )
 
-var durationShape = regexp.MustCompile(`^([0-9]+(\.[0-9]+)?(h|m|s|ms))+$`)
+var durationShape = regexp.MustCompile(`^([0-9]+(\.[0-9]+)?(h|m|s|ms|us))+$`)
 
-// duration is a length of time from least to most.
-func duration(least, most time.Duration, field func(*Config) *time.Duration) *value {
-	const want = "a duration such as 60s, 5m or 1h30m"
+// inASCII writes microseconds without the sign, of which there are two.
+var inASCII = strings.NewReplacer("\u00b5s", "us", "\u03bcs", "us")
+
+// duration is a length of time from least to most, such as the examples.
+func duration(examples string, least, most time.Duration, field func(*Config) *time.Duration) *value {
+	want := "a duration such as " + examples
 	set := func(l *loader, text string) string {
 		if isNumber(text) {
 			return fmt.Sprintf("%q has no unit; want %s", text, want)
 		}
 		if !durationShape.MatchString(strings.TrimPrefix(text, "-")) {
-			return fmt.Sprintf("%q is no duration; want one such as 60s, 5m or 1h30m", text)
+			if plain := inASCII.Replace(text); plain != text && durationShape.MatchString(plain) {
+				return fmt.Sprintf("%q has a unit that is not written in ASCII; did you mean %q?", text, plain)
+			}
+			return fmt.Sprintf("%q is no duration; want one such as %s", text, examples)
 		}
 		d, err := time.ParseDuration(text) // the only error left is overflow
 		if err != nil || d < least || d > most {
@@ -33,12 +39,49 @@ func duration(least, most time.Duration, field func(*Config) *time.Duration) *va
 	return &value{want: want, set: set, equal: equalField(field)}
 }
 
+// durationOrNone is a length of time from least to most, or 0 to turn off what
+// it is for.
+func durationOrNone(examples string, least, most time.Duration, field func(*Config) *time.Duration) *value {
+	return orZero(duration(examples, least, most, field), orOff, func(c *Config) { *field(c) = 0 })
+}
+
+// orZero is v, or 0 with the meaning that is said in words; clear sets it.
+func orZero(v *value, meaning string, clear func(*Config)) *value {
+	set := func(l *loader, text string) string {
+		if text == "0" {
+			clear(&l.config)
+			return ""
+		}
+		wrong := v.set(l, text)
+		if wrong != "" && !strings.HasSuffix(wrong, "?") {
+			wrong += meaning
+		}
+		return wrong
+	}
+	return &value{want: v.want + meaning, set: set, equal: v.equal}
+}
+
+// What 0 stands for, to follow what else there may be.
+const (
+	orNoLimit = ", or 0 for no limit"
+	orOff     = ", or 0 to turn it off"
+	orPerCore = ", or 0 for one per core"
+)
+
+// formatDurationOrNone writes d as formatDuration does, and none as 0.
+func formatDurationOrNone(d time.Duration) string {
+	if d == 0 {
+		return "0"
+	}
+	return formatDuration(d)
+}
+
 // formatDuration writes d as a person would: 60s and not 1m0s, 5m and not 5m0s.
 func formatDuration(d time.Duration) string {
 	if d >= time.Second && d < 2*time.Minute && d%time.Second == 0 {
 		return fmt.Sprintf("%ds", d/time.Second)
 	}
-	text := d.String()
+	text := inASCII.Replace(d.String())
 	if strings.HasSuffix(text, "m0s") {
 		text = strings.TrimSuffix(text, "0s")
 	}
@@ -87,22 +130,8 @@ func size(least, most int, field func(*Config) *int) *value {
 
 // sizeOrNone is a number of bytes from least to most, or 0 for no limit.
 func sizeOrNone(least, most int, field func(*Config) *int) *value {
-	sized := size(least, most, field)
-	set := func(l *loader, text string) string {
-		if text == "0" {
-			*field(&l.config) = 0
-			return ""
-		}
-		wrong := sized.set(l, text)
-		if wrong != "" && !strings.HasSuffix(wrong, "?") {
-			wrong += orNoLimit
-		}
-		return wrong
-	}
-	return &value{want: sized.want + orNoLimit, set: set, equal: equalField(field)}
+	return orZero(size(least, most, field), orNoLimit, func(c *Config) { *field(c) = 0 })
 }
-
-const orNoLimit = ", or 0 for no limit"
 
 // parseUnit returns the bytes of a unit; number is what stands before it.
 func parseUnit(number, unit string) (bytes int, wrong string) {
@@ -139,15 +168,18 @@ func formatSize(n int) string {
 }
 
 // limit is a number up to most, where 0 stands for no limit.
-func limit(most int, field func(*Config) *int) *value {
-	want := fmt.Sprintf("a number from 1 to %d", most) + orNoLimit
+func limit(most int, field func(*Config) *int) *value { return number(most, orNoLimit, field) }
+
+// number is a number up to most, where 0 has the meaning that is said in words.
+func number(most int, meaning string, field func(*Config) *int) *value {
+	want := fmt.Sprintf("a number from 1 to %d", most) + meaning
 	set := func(l *loader, text string) string {
 		n, wrong := parseWhole(text)
 		if wrong != "" {
 			return fmt.Sprintf("%q %s; want %s", text, wrong, want)
 		}
 		if n < 0 || n > most {
-			return fmt.Sprintf("%s is out of range; want 1 to %d", text, most) + orNoLimit
+			return fmt.Sprintf("%s is out of range; want 1 to %d", text, most) + meaning
 		}
 		*field(&l.config) = n
 		return ""

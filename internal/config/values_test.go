@@ -14,6 +14,7 @@ import (
 func TestDurationIsWrittenAsAPersonWould(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		100 * time.Millisecond:             "100ms",
+		100500 * time.Microsecond:          "100.5ms",
 		time.Second:                        "1s",
 		1500 * time.Millisecond:            "1.5s",
 		time.Minute:                        "60s",
@@ -33,9 +34,29 @@ func TestDurationIsWrittenAsAPersonWould(t *testing.T) {
 			t.Errorf("want %s, got %s", want, got)
 		}
 		var l loader
-		set := duration(leastExpiry, mostExpiry, func(c *Config) *time.Duration { return &c.Peers.Expiry }).set
+		set := duration("60s", leastExpiry, mostExpiry, func(c *Config) *time.Duration { return &c.Peers.Expiry }).set
 		if wrong := set(&l, want); wrong != "" || l.config.Peers.Expiry != d {
 			t.Errorf("want %s to be read as %s, got %s %s", want, d, l.config.Peers.Expiry, wrong)
+		}
+	}
+}
+
+func TestAShortDurationIsWrittenInASCIIAndRead(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0:                       "0",
+		10 * time.Microsecond:   "10us",
+		10500 * time.Nanosecond: "10.5us",
+		200 * time.Microsecond:  "200us",
+		1001 * time.Microsecond: "1.001ms",
+		mostCoalesce:            "10ms",
+	} {
+		if got := formatDurationOrNone(d); got != want {
+			t.Errorf("want %s, got %s", want, got)
+		}
+		var l loader
+		l.config.Socket.Coalesce = time.Hour
+		if wrong := lookUp("socket.coalesce").value.set(&l, want); wrong != "" || l.config.Socket.Coalesce != d {
+			t.Errorf("want %s to be read as %s, got %s %s", want, d, l.config.Socket.Coalesce, wrong)
 		}
 	}
 }

@@ -1,11 +1,14 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"net"
 	"os"
+	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -81,7 +84,7 @@ func Run(ctx context.Context, options Options) error {
 	d := &daemon{options: options, loading: make(chan struct{}, 1), started: time.Now(), config: cfg, output: options.Log(cfg), places: placesOf(cfg, options.Getenv)}
 	defer d.output.Close(closeLog)
 	d.log = d.output.Logger()
-	for _, warning := range warnings {
+	for _, warning := range slices.Concat(warnings, cfg.MachineWarnings()) {
 		d.log.Warn(warning.String())
 	}
 	if err := d.readSecret(); err != nil {
@@ -130,10 +133,11 @@ func (d *daemon) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if d.relay, err = relay.New(conn, relayOptions(d.config, d.secret, d.log)); err != nil {
+	options := relayOptions(d.config, d.secret, d.log)
+	if d.relay, err = relay.New(conn, options); err != nil {
 		return err
 	}
-	describe(d.log, d.config, d.relay, from)
+	describe(d.log, d.config, d.relay, options, from)
 	return nil
 }
 
@@ -245,6 +249,8 @@ func relayOptions(cfg *config.Config, secret []byte, log *slog.Logger) relay.Opt
 		ReceiveBuffer: cfg.Socket.ReceiveBuffer,
 		SendBuffer:    cfg.Socket.SendBuffer,
 		NoTrains:      cfg.Socket.Trains == config.TrainsOff,
+		Senders:       cmp.Or(cfg.Socket.Senders, runtime.GOMAXPROCS(0)),
+		Coalesce:      cfg.Socket.Coalesce,
 		Limits: relay.Limits{
 			PeerDatagrams: cfg.Limits.PeerDatagramsPerSecond,
 			PeerBytes:     cfg.Limits.PeerBytesPerSecond,

@@ -68,7 +68,7 @@ func TestEveryKeyOfTheDatapathGetsThere(t *testing.T) {
 		set("peers.joins_per_second", "4"), set("peers.joins_per_second_per_address", "5"),
 		allow("::/0=cookie=send"),
 		set("limits.peer_datagrams_per_second", "6"), set("limits.peer_bytes_per_second", "7KiB"), set("limits.egress_bytes_per_second", "8MiB"),
-		set("socket.receive_buffer", "9MiB"), set("socket.send_buffer", "10MiB"), set("socket.trains", "off"),
+		set("socket.receive_buffer", "9MiB"), set("socket.send_buffer", "10MiB"), set("socket.senders", "11"), set("socket.trains", "off"), set("socket.coalesce", "12us"),
 	), []byte("secret"), nil)
 	want := relay.Options{
 		Peers: peers.Options{
@@ -84,6 +84,8 @@ func TestEveryKeyOfTheDatapathGetsThere(t *testing.T) {
 		ReceiveBuffer: 9 << 20,
 		SendBuffer:    10 << 20,
 		NoTrains:      true,
+		Senders:       11,
+		Coalesce:      12 * time.Microsecond,
 		Limits:        relay.Limits{PeerDatagrams: 6, PeerBytes: 7 << 10, EgressBytes: 8 << 20},
 		Secret:        []byte("secret"),
 	}
@@ -91,6 +93,33 @@ func TestEveryKeyOfTheDatapathGetsThere(t *testing.T) {
 	ignoreLogger := cmp.FilterValues(func(_, _ *slog.Logger) bool { return true }, cmp.Ignore())
 	if diff := cmp.Diff(want, got, comparePrefixes, ignoreLogger); diff != "" {
 		t.Errorf("options (-want +got):\n%s", diff)
+	}
+}
+
+func TestSendersAreOnePerCoreIfTheyAreToBe(t *testing.T) {
+	if before := runtime.GOMAXPROCS(3); before != 3 {
+		defer runtime.GOMAXPROCS(before)
+	}
+	for number, want := range map[string]int{"0": 3, "1": 1, "2": 2} {
+		if got := relayOptions(configured(t, keyed("socket.senders", number)), nil, nil).Senders; got != want {
+			t.Errorf("socket.senders %s: want %d, got %d", number, want, got)
+		}
+	}
+}
+
+func TestWhatIsNotAsUsualIsSaidOfTheSending(t *testing.T) {
+	for _, c := range []struct {
+		options relay.Options
+		want    []any
+	}{
+		{relay.Options{Senders: 1}, []any{"by", "the way"}},
+		{relay.Options{Senders: 4}, []any{"by", "the way", "senders", 4}},
+		{relay.Options{Senders: 1, Coalesce: time.Millisecond}, []any{"by", "the way", "coalesce", time.Millisecond}},
+		{relay.Options{Senders: 2, Coalesce: time.Millisecond}, []any{"by", "the way", "senders", 2, "coalesce", time.Millisecond}},
+	} {
+		if diff := cmp.Diff(c.want, sending("the way", c.options)); diff != "" {
+			t.Errorf("%+v (-want +got):\n%s", c.options, diff)
+		}
 	}
 }
 

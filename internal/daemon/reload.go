@@ -14,7 +14,7 @@ import (
 )
 
 // needRestart are the keys that a running daemon cannot change.
-var needRestart = []string{"listen", "socket.trains", "admin.socket", "admin.group", "admin.http", "state.file", "log.format"}
+var needRestart = []string{"listen", "socket.senders", "socket.trains", "socket.coalesce", "admin.socket", "admin.group", "admin.http", "state.file", "log.format"}
 
 // loadWithin is how long a reload waits for the configuration to be read.
 const loadWithin = 20 * time.Second
@@ -99,7 +99,7 @@ func (d *daemon) load() loaded {
 		var more []config.Warning
 		if l.config, l.warnings, l.err = d.options.Load(); l.err == nil {
 			l.secret, more, l.err = l.config.ReadSecret()
-			l.warnings = slices.Concat(l.warnings, more)
+			l.warnings = slices.Concat(l.warnings, l.config.MachineWarnings(), more)
 		}
 		select {
 		case result <- l:
@@ -157,7 +157,10 @@ func (d *daemon) reload() (reloaded admin.Reloaded, err error) {
 		d.fingerprint(secret) // not before, or those who know the old one would be saved as knowing the new one
 	}
 	// What needs a restart stays as it is, and is told again with each reload.
-	next.Listen, next.Socket.Trains, next.Log.Format = d.config.Listen, d.config.Socket.Trains, d.config.Log.Format
+	next.Listen, next.Log.Format = d.config.Listen, d.config.Log.Format
+	buffers := next.Socket
+	next.Socket = d.config.Socket
+	next.Socket.ReceiveBuffer, next.Socket.SendBuffer = buffers.ReceiveBuffer, buffers.SendBuffer
 	perPeer := next.Admin.MetricsPerPeer
 	next.Admin, next.State = d.config.Admin, d.config.State
 	next.Admin.MetricsPerPeer = perPeer

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -82,12 +83,13 @@ func TestWhatNeedsARestartIsSaidWithEachReload(t *testing.T) {
 	d := start(t, surroundings{directory: directory})
 	d.addr(t)
 	for range 2 {
-		d.change(keyed("listen", "127.0.0.1:9"), keyed("socket.trains", "off"), keyed("state.file", "none"), keyed("admin.socket", "none"), keyed("admin.group", "root"), keyed("admin.http", "127.0.0.1:9"), keyed("log.format", "json"))
+		d.change(keyed("listen", "127.0.0.1:9"), keyed("socket.senders", "0"), keyed("socket.trains", "off"), keyed("socket.coalesce", "200us"), keyed("state.file", "none"), keyed("admin.socket", "none"), keyed("admin.group", "root"), keyed("admin.http", "127.0.0.1:9"), keyed("log.format", "json"))
 		got, err := askReload(directory)
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := admin.Reloaded{Restart: []string{"listen", "socket.trains", "admin.socket", "admin.group", "admin.http", "state.file", "log.format"}}
+		got.Warnings = nil // of this machine
+		want := admin.Reloaded{Restart: []string{"listen", "socket.senders", "socket.trains", "socket.coalesce", "admin.socket", "admin.group", "admin.http", "state.file", "log.format"}}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
@@ -96,6 +98,26 @@ func TestWhatNeedsARestartIsSaidWithEachReload(t *testing.T) {
 	if got, err := askReload(directory); err != nil || got.Restart != nil {
 		t.Errorf("want nothing to restart for when all is as it was, got %v, %v", got, err)
 	}
+}
+
+func TestMoreSendersThanCoresIsSaidAtStartAndWithEachReload(t *testing.T) {
+	if before := runtime.GOMAXPROCS(2); before != 2 {
+		defer runtime.GOMAXPROCS(before)
+	}
+	const warning = "socket.senders: 3 senders, but 2 cores here: those beyond one per core send nothing faster; want at most 2, or 0 for one per core"
+	directory := shortDirectory(t)
+	d := start(t, surroundings{directory: directory}, keyed("socket.senders", "3"), keyed("log.level", "debug"))
+	d.await(t, `level=WARN msg="`+warning+`"`)
+	d.await(t, `msg=sending by=".*" senders=3`)
+	peer := enter(t, "127.0.0.2", d.addr(t))
+	d.await(t, `peer joined.*127\.0\.0\.2`)
+	d.change(keyed("listen", "127.0.0.1:0"), keyed("socket.senders", "3"), keyed("log.level", "debug"))
+	got, err := askReload(directory)
+	if diff := cmp.Diff(admin.Reloaded{Warnings: []string{warning}}, got); diff != "" || err != nil {
+		t.Errorf("want the warning, got %v (-want +got):\n%s", err, diff)
+	}
+	enter(t, "127.0.0.3", d.addr(t)).say(t, "by one of three")
+	peer.hears(t, "by one of three")
 }
 
 func TestANewSecretHasToBeProvedAnew(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 )
 
 // describe says in a few lines what holds.
-func describe(log *slog.Logger, cfg *config.Config, r *relay.Relay, from string) {
+func describe(log *slog.Logger, cfg *config.Config, r *relay.Relay, options relay.Options, from string) {
 	addr := r.Addr()
 	families := "IPv6"
 	switch {
@@ -25,7 +25,7 @@ func describe(log *slog.Logger, cfg *config.Config, r *relay.Relay, from string)
 		listening = append(listening, "socket_of", from)
 	}
 	log.Info("listening", listening...)
-	log.Info("sending", "by", r.Way())
+	log.Info("sending", sending(r.Way(), options)...)
 	log.Info("peers", "expiry", cfg.Peers.Expiry, "max", limit(cfg.Peers.Max),
 		"max_per_address", limit(cfg.Peers.MaxPerAddress), "static", len(cfg.Peers.Static))
 	log.Info("access", "rules", rules(cfg.Access))
@@ -34,6 +34,18 @@ func describe(log *slog.Logger, cfg *config.Config, r *relay.Relay, from string)
 		"peer_datagrams_per_second", limit(cfg.Limits.PeerDatagramsPerSecond),
 		"peer_bytes_per_second", limit(cfg.Limits.PeerBytesPerSecond),
 		"egress_bytes_per_second", limit(cfg.Limits.EgressBytesPerSecond))
+}
+
+// sending says how datagrams leave: what is not as usual comes after the way.
+func sending(way string, options relay.Options) []any {
+	said := []any{"by", way}
+	if options.Senders > 1 {
+		said = append(said, "senders", options.Senders)
+	}
+	if options.Coalesce > 0 {
+		said = append(said, "coalesce", options.Coalesce)
+	}
+	return said
 }
 
 // limit writes a number that is no limit if it is 0.
