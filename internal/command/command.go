@@ -67,6 +67,7 @@ func newApp(world World) *cli.App {
 			whyCommand(world),
 			tapCommand(world),
 			replayCommand(world),
+			benchCommand(world),
 			versionCommand(world),
 		},
 		OnUsageError:   usageError,

@@ -1,0 +1,413 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	progressEvery = 250 * time.Millisecond
+
+	// quiet is how long nothing must come before what is under way counts as
+	// lost; mostDrain is how long it is waited for at most.
+	quiet     = time.Second
+	mostDrain = 30 * time.Second
+
+	// sampled is how many datagrams in a second each latency peer receives at
+	// most, about: the others are dropped by its filter.
+	sampled = 5000
+
+	// sampleUnpaced is one of how many they receive where there is no rate. It
+	// is prime, so that it is not always the same one of a batch.
+	sampleUnpaced = 61
+
+	// marksOfWindow is how many datagrams of a window a mark reads, about.
+	marksOfWindow = 16
+
+	// A generator that is not waiting for the relay sets the pace itself.
+	busyShare = 0.02
+)
+
+// A running is a run.
+type running struct {
+	config          *Config
+	sockets         []socket  // receivers, then senders
+	measured, probe uint32    // what the run's datagrams begin with
+	every           uint32    // one of how many the latency peers receive
+	latency         []*socket // the latency peers
+	marks           []mark    // where there is a window
+	generator       *generator
+	listener        *listener
+	tell            func(Snapshot)
+
+	last     Snapshot
+	lastTime int64
+}
+
+// A mark is a receiver at which the generator looks how far the relay is.
+type mark struct {
+	socket *socket
+	got    uint64 // datagrams that were sent up to the last that it got
+}
+
+// Run loads the relay as c says, and returns what it measured. It calls progress,
+// if that is not nil, some times a second, and not at the same time. When ctx is
+// done while datagrams are sent, it ends early, and the result is of what was
+// sent until then.
+func Run(ctx context.Context, c Config, progress func(Snapshot)) (Result, error) {
+	if err := c.Check(); err != nil {
+		return Result{}, err
+	}
+	c.Relay = netip.AddrPortFrom(c.Relay.Addr().Unmap(), c.Relay.Port())
+	if c.KeepAlive == 0 {
+		c.KeepAlive = defaultKeepAlive
+	}
+	if c.PID > 0 {
+		if _, _, err := memoryOf(c.PID); err != nil {
+			return Result{}, err
+		}
+	}
+	r := &running{config: &c, tell: progress, every: 1}
+	r.measured, r.probe = newRunNumbers()
+	switch {
+	case c.Rate == 0:
+		r.every = sampleUnpaced
+	case c.Rate > sampled:
+		r.every = uint32(math.Ceil(c.Rate/sampled)) | 1
+	}
+	var err error
+	if r.sockets, err = openSockets(&c); err != nil {
+		return Result{}, err
+	}
+	defer closeSockets(r.sockets)
+	if err := r.prepare(); err != nil {
+		return Result{}, err
+	}
+	if r.listener != nil {
+		defer unix.Close(r.listener.wake)
+	}
+	if err := r.join(ctx); err != nil {
+		return Result{}, err
+	}
+	return r.measure(ctx)
+}
+
+// prepare says what each socket is for, and attaches its filter.
+func (r *running) prepare() (err error) {
+	every := map[*socket]uint32{}
+	free := make([]*socket, r.config.receivers()) // in the order of joining
+	for i := range free {
+		free[i] = &r.sockets[i]
+	}
+	look := func(at int) {
+		s := free[at]
+		free = slices.Delete(free, at, at+1)
+		every[s] = uint32(r.config.window()/marksOfWindow) | 1
+		r.marks = append(r.marks, mark{socket: s})
+	}
+	if r.config.Rate == 0 && !r.config.Flood {
+		look(len(free) - 1) // one that gets things last
+		if len(free) > 2 {
+			look(len(free) / 2)
+		}
+	}
+	count := min(r.config.LatencyPeers, len(free))
+	for i := range count {
+		at := len(free) - 1
+		if count > 1 {
+			at = i * (len(free) - 1) / (count - 1)
+		}
+		every[free[at]] = r.every
+		r.latency = append(r.latency, free[at])
+	}
+	for i := range r.sockets {
+		if err := filter(r.sockets[i].fd, r.measured, every[&r.sockets[i]]); err != nil {
+			return err
+		}
+	}
+	if count > 0 {
+		r.listener, err = newListener(r, r.latency)
+	}
+	return err
+}
+
+// counted returns how many sockets datagrams are due to: the first ones.
+func (r *running) counted() int {
+	if len(r.config.Static) > 0 || r.config.Senders == 1 {
+		return r.config.receivers()
+	}
+	return len(r.sockets)
+}
+
+func (r *running) progress(s Snapshot) {
+	if r.tell != nil {
+		r.tell(s)
+	}
+}
+
+// came returns how many datagrams have come in all.
+func (r *running) came() (total uint64) {
+	for i := range r.counted() {
+		total += r.sockets[i].count()
+	}
+	return total
+}
+
+// measure is the run itself, with all peers in.
+func (r *running) measure(ctx context.Context) (Result, error) {
+	for i := range r.sockets {
+		drain(r.sockets[i].fd)
+		r.sockets[i].begin()
+	}
+	g := newGenerator(r)
+	r.generator = g
+
+	var running sync.WaitGroup
+	var heard error
+	offset := realOffset()
+	meter, err := newMeter(r.config)
+	if err != nil {
+		return Result{}, err
+	}
+	g.began = clock()
+	if r.listener != nil {
+		r.listener.began = g.began + offset
+		running.Go(func() { heard = r.listener.listen() })
+	}
+	keeping, stopKeeping := context.WithCancel(context.Background())
+	if len(r.config.Static) == 0 {
+		running.Go(func() { r.keepAlive(keeping) })
+	}
+	sent := make(chan error, 1)
+	go func() { sent <- g.send(ctx) }()
+	err = r.watch(sent)
+	sending := r.last.Came
+	if err == nil {
+		r.drain()
+	}
+	stopKeeping()
+	if r.listener != nil {
+		r.listener.end()
+	}
+	running.Wait()
+	if err == nil {
+		err = heard
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	result := r.result(sending)
+	result.Interrupted = ctx.Err() != nil
+	meter.read(&result)
+	if moved := realOffset() - offset; r.listener != nil && (moved > 1e6 || moved < -1e6) {
+		result.Notes = append(result.Notes, "the system's clock was set meanwhile, so latency is wrong")
+	}
+	return result, nil
+}
+
+// realOffset returns what the clock that the kernel stamps with is ahead of
+// clock. Adjusting its speed changes both.
+func realOffset() int64 { return time.Now().UnixNano() - clock() }
+
+// watch tells what is going on until the generator has ended.
+func (r *running) watch(sent <-chan error) error {
+	// To look at 100,000 receivers takes time that the relay may need.
+	every := max(progressEvery, time.Duration(r.counted())*25*time.Microsecond)
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	r.lastTime = r.generator.began
+	for {
+		select {
+		case err := <-sent:
+			r.generator.back()
+			r.look(Sending)
+			return err
+		case <-ticker.C:
+			r.look(Sending)
+		}
+	}
+}
+
+// look takes a snapshot.
+func (r *running) look(phase Phase) {
+	g, now := r.generator, clock()
+	s := Snapshot{Phase: phase, Joined: r.counted(), Peers: r.counted(), Elapsed: time.Duration(now - g.began), Sent: g.sent.Load(), Came: r.came()}
+	s.Due = s.Sent * uint64(r.config.due())
+	if passed := float64(now-r.lastTime) / 1e9; passed > 0 {
+		s.SentRate, s.DeliveredRate = float64(s.Sent-r.last.Sent)/passed, float64(s.Came-r.last.Came)/passed
+	}
+	r.last, r.lastTime = s, now
+	r.progress(s)
+}
+
+// drain waits for what is under way.
+func (r *running) drain() {
+	pause := max(time.Millisecond, time.Duration(r.counted())*5*time.Microsecond)
+	shown := clock()
+	for began, moved, before := clock(), clock(), r.came(); ; {
+		r.generator.back()
+		came, now := r.came(), clock()
+		if came != before {
+			before, moved = came, now
+		}
+		if came >= r.generator.sent.Load()*uint64(r.config.due()) || now-moved > int64(quiet) || now-began > int64(mostDrain) {
+			return
+		}
+		if now-shown > int64(progressEvery) {
+			shown = now
+			r.look(Draining)
+		}
+		time.Sleep(pause)
+	}
+}
+
+// keepAlive keeps the peers known, one after the other, and drops what others
+// have sent them.
+func (r *running) keepAlive(ctx context.Context) {
+	const most = 100 * time.Microsecond // between two
+	pause := r.config.KeepAlive / time.Duration(len(r.sockets))
+	atOnce := 1
+	if pause < most {
+		atOnce, pause = int(most/max(pause, 1)), most
+	}
+	reads := map[int]bool{} // by others
+	for _, s := range r.latency {
+		reads[s.fd] = true
+	}
+	for i := range r.marks {
+		reads[r.marks[i].socket.fd] = true
+	}
+	ticker := time.NewTicker(pause)
+	defer ticker.Stop()
+	for at := 0; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		for range atOnce {
+			fd := r.sockets[at].fd
+			_ = unix.Send(fd, nil, unix.MSG_DONTWAIT) // a refusal is the generator's to count
+			if !reads[fd] {
+				drain(fd)
+			}
+			at = (at + 1) % len(r.sockets)
+		}
+	}
+}
+
+// result returns what was measured. While datagrams were sent, so many came.
+func (r *running) result(sending uint64) Result {
+	c, g := r.config, r.generator
+	seconds := float64(g.ended-g.began) / 1e9
+	result := Result{
+		Relay: c.Relay, Peers: c.receivers(), Senders: c.Senders, Static: len(c.Static) > 0, Sizes: c.Mix.String(), Rate: c.Rate,
+		Trains: c.Trains, LatencyPeers: len(r.latency), Seconds: seconds,
+		Sent: g.sent.Load(), SentBytes: g.sentBytes.Load(), Refused: g.refused.Load(), Notes: []string{},
+		LeastDelivered: math.MaxUint64,
+	}
+	result.Due = result.Sent * uint64(c.due())
+	for i := range r.counted() {
+		count := r.sockets[i].count()
+		result.Delivered += count
+		if i < c.receivers() {
+			result.LeastDelivered, result.MostDelivered = min(result.LeastDelivered, count), max(result.MostDelivered, count)
+		}
+	}
+	if result.Delivered > result.Due {
+		result.Surplus = result.Delivered - result.Due
+		result.Notes = append(result.Notes, "more came than was due: something repeats datagrams")
+	} else if result.Lost = result.Due - result.Delivered; result.Due > 0 {
+		result.LossRatio = float64(result.Lost) / float64(result.Due)
+	}
+	result.SentPerSecond, result.DeliveredPerSecond = float64(result.Sent)/seconds, float64(sending)/seconds
+	result.Generator = Generator{ProcessorSeconds: g.processor.Seconds(), ProcessorShare: g.processor.Seconds() / seconds, Late: timesOf(g.late)}
+	switch {
+	case c.Rate > 0:
+		result.Pace = "rate"
+		// Of what was to leave until it ended, early or not.
+		planned := c.Rate * min(seconds, c.Duration.Seconds())
+		result.Generator.Limit = float64(result.Sent) < 0.99*planned-1
+	case c.Flood:
+		result.Pace = "flood"
+		result.Generator.Limit = result.LossRatio < 0.001
+	default:
+		result.Pace, result.Window = "window", c.window()
+		result.Generator.Limit = float64(g.waited)/1e9 < busyShare*seconds
+	}
+	r.listened(&result)
+	if result.Refused > 0 {
+		result.Notes = append(result.Notes, fmt.Sprintf("the relay's host refused datagrams %d times: nothing listened there for a while", result.Refused))
+	}
+	return result
+}
+
+// listened adds what the latency peers have noted.
+func (r *running) listened(result *Result) {
+	l := r.listener
+	if l == nil {
+		return
+	}
+	result.Latency, result.Spread = timesOf(l.latency), timesOf(l.spread)
+	for _, n := range l.foreign {
+		result.Foreign = max(result.Foreign, n)
+	}
+	if result.Foreign > 0 {
+		result.Notes = append(result.Notes, "others send to this relay, too, so that the bench does not measure all that it does")
+	}
+	if l.early > 0 {
+		result.Notes = append(result.Notes, fmt.Sprintf("%d datagrams came before they left: the system's clock was set meanwhile, so latency is wrong", l.early))
+	}
+}
+
+// A meter measures processes.
+type meter struct {
+	config *Config
+	own    time.Duration
+	relay  time.Duration
+	drops  uint64
+	known  bool // drops is
+}
+
+func newMeter(c *Config) (*meter, error) {
+	m := &meter{config: c, own: ownTime()}
+	if c.PID == 0 {
+		return m, nil
+	}
+	var err error
+	if m.relay, err = processTime(c.PID); err != nil {
+		return nil, err
+	}
+	m.drops, m.known = queueDrops(c.PID, c.Relay)
+	return m, nil
+}
+
+// read adds what it has measured. A relay that has ended is no failure here.
+func (m *meter) read(result *Result) {
+	result.Generator.BenchSeconds = (ownTime() - m.own).Seconds()
+	if m.config.PID == 0 {
+		return
+	}
+	ran, err := processTime(m.config.PID)
+	now, most, err2 := memoryOf(m.config.PID)
+	if err != nil || err2 != nil || most == 0 {
+		result.Notes = append(result.Notes, "the relay has ended meanwhile")
+		return
+	}
+	p := &Process{PID: m.config.PID, ProcessorSeconds: (ran - m.relay).Seconds(), Resident: now, MostResident: most}
+	if result.Delivered > 0 {
+		p.PerDelivery = float64(ran-m.relay) / float64(result.Delivered)
+	}
+	if drops, ok := queueDrops(m.config.PID, m.config.Relay); ok && m.known {
+		drops -= m.drops
+		p.QueueDrops = &drops
+	}
+	result.Process = p
+}
