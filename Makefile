@@ -2,6 +2,8 @@
 # make lint      formatting, vet, staticcheck, tidy modules
 # make fuzz      each fuzz target for FUZZTIME
 # make bench     the Go benchmarks, in a form that benchstat compares
+# make compare   udprelay beside other relays, and with many peers, into docs/performance.md:
+#                root, a quiet machine with two processors, 20 minutes
 # make test-systemd  the units in real systemds, by the package; needs root and Debian
 # make packages  .deb and .rpm in dist, of VERSION=1.2.3 or of what git describes
 
@@ -15,7 +17,7 @@ FUZZTIME   ?= 100000x
 # orders that the system calls must fit.
 OTHERS = darwin/arm64 windows/amd64 freebsd/amd64 openbsd/amd64 linux/arm64 linux/386 linux/s390x
 
-.PHONY: test test-packages lint others fuzz bench packages test-systemd
+.PHONY: test test-packages lint others fuzz bench compare packages test-systemd
 
 # The first run has the tests that the race detector would disturb: of
 # allocations, and the million datagrams. The second leaves out the packages and
@@ -52,6 +54,13 @@ fuzz:
 
 bench:
 	go test -run '^$$' -bench . -benchmem -count 6 ./peers ./relay
+
+# COMPARE has flags for both, such as -rounds 9. What was measured is kept in dist,
+# and shown again by: go run ./internal/compare -from dist/compare.json
+compare:
+	mkdir -p dist
+	go run ./internal/compare -page docs/performance.md -json dist/compare.json $(COMPARE)
+	go run ./internal/compare -size -page docs/performance.md -json dist/size.json $(COMPARE)
 
 # The same commit gives the same bytes. SOURCE_DATE_EPOCH and MAINTAINER are heeded.
 packages:

@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"math"
+	"math/bits"
 	"net/netip"
 	"time"
 )
@@ -34,7 +35,7 @@ type Config struct {
 	Flood bool
 
 	// Window is how many datagrams may be under way to the relay; 0: 256, or
-	// fewer if they are long, so that they fit into a receive buffer of 200 kB.
+	// fewer if they are long, so that they fit into Linux's default receive buffer.
 	Window int
 
 	Duration     time.Duration
@@ -43,6 +44,10 @@ type Config struct {
 
 	Secret    []byte        // for a relay that wants to be shown the knowledge of one
 	KeepAlive time.Duration // how often each peer sends an empty datagram; 0: 15 s
+
+	// Open says that the relay asks for no proofs. Without, an empty datagram that
+	// it sends is taken for a wish for one; some relays pass on those of others.
+	Open bool
 
 	// Static are the addresses of receivers that the relay knows from its
 	// configuration. They are opened instead of Peers receivers, and say nothing;
@@ -70,14 +75,23 @@ func (c *Config) due() int {
 	return c.Peers + c.Senders - 1
 }
 
-// window returns how many datagrams may be under way. The kernel counts about
-// 800 bytes more for each than its payload.
+// window returns how many datagrams may be under way: as many as fit into
+// three quarters of Linux's default receive buffer of 208 KiB, as the kernel frees
+// room in quarters.
 func (c *Config) window() int {
-	const most, room, overhead = 256, 200_000, 800
+	const most, room = 256, 212_992 / 4 * 3
 	if c.Window > 0 {
 		return c.Window
 	}
-	return min(most, max(2, room/(c.Mix.longest()+overhead)))
+	return min(most, max(2, room/bufferOf(c.Mix.longest())))
+}
+
+// bufferOf returns how many bytes of a receive buffer a datagram takes, at most: its
+// payload, headers and the end of the buffer, in a block whose size is a power of
+// two, and what describes it.
+func bufferOf(size int) int {
+	const beside, description = 384, 256
+	return 1<<bits.Len(uint(size+beside-1)) + description
 }
 
 // Check returns what is wrong with c, or nil.

@@ -19,6 +19,7 @@ type fake struct {
 	twice bool             // relays datagrams of a run twice
 	only  []netip.AddrPort // relays to these, and does not learn
 	mute  bool             // relays nothing
+	empty bool             // relays empty datagrams, too
 
 	mu       sync.Mutex
 	lost     int
@@ -100,7 +101,7 @@ func (f *fake) note(h held) bool {
 	defer f.mu.Unlock()
 	if len(h.datagram) == 0 {
 		f.empties++
-		return false
+		return f.empty
 	}
 	if !h.measured() {
 		return true

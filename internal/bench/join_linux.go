@@ -182,7 +182,7 @@ func (j *joining) read(i int, e *entrant, now time.Time) {
 		case stamped && run == j.run.probe:
 			j.enter(i, e)
 			return
-		case n == 0 && e.step == knock:
+		case n == 0 && e.step == knock && !j.run.config.Open:
 			*e = entrant{step: hello, next: now}
 			j.wants = true
 		case n == 0 && e.step == prove:

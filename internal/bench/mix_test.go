@@ -82,3 +82,19 @@ func FuzzParseMix(f *testing.F) {
 		}
 	})
 }
+
+func TestWindowFitsIntoAReceiveBuffer(t *testing.T) {
+	for sizes, want := range map[string]int{"16": 208, "128": 208, "129": 124, "200": 124, "40-640": 124, "641": 69, "1472": 69, "65507": 2} {
+		mix, err := ParseMix(sizes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := Config{Mix: mix}
+		if got := c.window(); got != want {
+			t.Errorf("%s bytes: want a window of %d, got %d", sizes, want, got)
+		}
+		if c.Window = 7; c.window() != 7 {
+			t.Errorf("want the window of 7 that was asked for, got %d", c.window())
+		}
+	}
+}

@@ -55,6 +55,15 @@ func ticks(pid int) (time.Duration, error) {
 	return time.Duration(user+system) * time.Second / perSecond, errors.Join(err1, err2)
 }
 
+// ProcessorTime returns how long a process on this machine has run so far.
+func ProcessorTime(pid int) (time.Duration, error) { return processTime(pid) }
+
+// Resident returns the bytes of memory that a process on this machine has.
+func Resident(pid int) (uint64, error) {
+	now, _, err := memoryOf(pid)
+	return now, err
+}
+
 var memoryLine = regexp.MustCompile(`(?m)^Vm(RSS|HWM):\s+(\d+) kB$`)
 
 // memoryOf returns what a process has resident, and the most it ever had.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"time"
 )
 
 var errSystem = errors.New("a bench needs Linux, whose kernel counts and times what receivers get")
@@ -26,3 +27,9 @@ func Start(context.Context, io.Writer, []string, []string) (*Relay, error) { ret
 
 // Stop does nothing.
 func (*Relay) Stop() error { return nil }
+
+// ProcessorTime returns an error: it needs Linux.
+func ProcessorTime(int) (time.Duration, error) { return 0, errSystem }
+
+// Resident returns an error: it needs Linux.
+func Resident(int) (uint64, error) { return 0, errSystem }

@@ -36,7 +36,7 @@ measures that one's process, if it is on this machine.
 At a --rate, datagrams leave at times that are set beforehand and wait for
 nothing, and latency counts from those times: what a relay that stalls makes late
 is late in the figures, too. Without, as many leave as the relay relays, with at
-most about 200 under way, so that its queue does not overflow; with --flood all
+most about 120 under way, so that its queue does not overflow; with --flood all
 that one thread can send, and what is lost is counted.
 
 Receivers drop datagrams in the kernel, which counts them. A few measure latency
