@@ -53,7 +53,10 @@ type later struct {
 
 func (l *later) Status() Status { return *l.status.Load() }
 
-func (l *later) Peers() []*Peer { return *l.now.Load() }
+func (l *later) Peers(int, int) ([]*Peer, int) {
+	all := *l.now.Load()
+	return all, len(all)
+}
 
 // A promServer is a running Prometheus.
 type promServer struct{ address string }

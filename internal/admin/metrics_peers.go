@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"math"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -49,7 +50,7 @@ func (c *peerCollector) Collect(to chan<- prometheus.Metric) {
 	}
 	c.going.Lock()
 	defer c.going.Unlock()
-	all := c.source.Peers()
+	all, _ := c.source.Peers(0, math.MaxInt)
 	metered := firstOf(all, mostMetered)
 	for _, p := range metered {
 		address := p.Address.String()

@@ -3,6 +3,7 @@ package admin
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -164,6 +165,21 @@ func SortFields() []string {
 	}
 	slices.Sort(fields)
 	return fields
+}
+
+// page returns the page that q asks for of the peers of a source. To look at
+// all of them is left out where none is searched or sorted.
+func (q Query) page(source Source) PeerPage {
+	if q.Search != "" || q.State != "" || q.Kind != "" || q.Sort != "" {
+		all, _ := source.Peers(0, math.MaxInt)
+		return q.Select(all)
+	}
+	list, total := source.Peers(q.Offset, q.Limit)
+	page := PeerPage{Total: total, Matched: total, Offset: q.Offset, Peers: []Peer{}}
+	for _, p := range list {
+		page.Peers = append(page.Peers, *p)
+	}
+	return page
 }
 
 // Select returns the page that q asks for of all peers, which come in the order

@@ -19,9 +19,10 @@ type Source interface {
 	// Status returns what the daemon does, as a whole.
 	Status() Status
 
-	// Peers returns all peers, in the order in which they joined. They belong
-	// to the caller.
-	Peers() []*Peer
+	// Peers returns the peers from the one at offset on, at most limit of them,
+	// in the order in which they joined, and how many there are in all. The list
+	// belongs to the caller.
+	Peers(offset, limit int) (list []*Peer, total int)
 
 	// Why explains what happens to datagrams from addr and for it; port 0
 	// stands for any.
@@ -115,7 +116,7 @@ func (r *reader) page(ctx context.Context, query Query) (PeerPage, error) {
 	select {
 	case r.going <- struct{}{}:
 		defer func() { <-r.going }()
-		return query.Select(r.source.Peers()), nil
+		return query.page(r.source), nil
 	case <-ctx.Done():
 		return PeerPage{}, ctx.Err()
 	}

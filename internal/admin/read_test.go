@@ -37,7 +37,10 @@ func (d *daemonOf) Status() Status {
 	return status
 }
 
-func (d *daemonOf) Peers() []*Peer { return append([]*Peer(nil), d.peers...) }
+func (d *daemonOf) Peers(offset, limit int) ([]*Peer, int) {
+	from := d.peers[min(offset, len(d.peers)):]
+	return append([]*Peer(nil), from[:min(limit, len(from))]...), len(d.peers)
+}
 
 func (d *daemonOf) Why(addr netip.AddrPort) Why {
 	return Why{Address: addr.String(), Verdict: "It would be relayed.", Would: []Step{{"ban", "none", false}}}

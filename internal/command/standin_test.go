@@ -40,7 +40,7 @@ func (r *relayOf) Status() admin.Status {
 	return status
 }
 
-func (r *relayOf) Peers() []*admin.Peer {
+func (r *relayOf) Peers(offset, limit int) ([]*admin.Peer, int) {
 	r.asked.Add(1)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -48,7 +48,8 @@ func (r *relayOf) Peers() []*admin.Peer {
 	if r.after != nil {
 		r.peers = r.after(r.peers)
 	}
-	return all
+	from := all[min(offset, len(all)):]
+	return from[:min(limit, len(from))], len(all)
 }
 
 func (r *relayOf) Bans() admin.BanList { return r.bans }

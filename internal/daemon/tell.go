@@ -66,20 +66,22 @@ func (d *daemon) Status() admin.Status {
 	return status
 }
 
-// Peers returns all peers, in the order in which they joined.
-func (d *daemon) Peers() []*admin.Peer {
+// Peers returns peers in the order in which they joined, and how many there are.
+func (d *daemon) Peers(offset, limit int) (list []*admin.Peer, total int) {
 	now := time.Now()
 	table := d.relay.Peers()
 	names := d.namesByAddress()
 	expiry := table.Expiry()
 	all := table.Peers()
-	list, numbers := make([]*admin.Peer, 0, len(all)), make([]uint64, 0, len(all))
-	for _, p := range all {
+	asked := all[min(offset, len(all)):]
+	asked = asked[:min(limit, len(asked))]
+	list, numbers := make([]*admin.Peer, 0, len(asked)), make([]uint64, 0, len(asked))
+	for _, p := range asked {
 		list = append(list, d.tell(p, names[p.Addr()], expiry, now))
 		numbers = append(numbers, p.Number())
 	}
 	d.sampler.setRates(list, numbers, now)
-	return list
+	return list, len(all)
 }
 
 // tell returns what is known of p, but for its rates.
