@@ -43,6 +43,10 @@ func TestPackagedCompletions(t *testing.T) {
 		"udprelay serve --config u":   {"udprelay.yaml"},
 		"udprelay check u":            {"udprelay.yaml"},
 		"udprelay join --secret-f":    {"--secret-file"},
+		"udprelay file ":              {"receive", "send"},
+		"udprelay file send u":        {"udprelay.yaml"},
+		"udprelay file receive --max": {"--max-size", "--max-transfers"},
+		"udprelay file receive --d":   {"--dir"},
 	} {
 		for _, shell := range shelltest.Shells {
 			got := shelltest.Ask(t, shell, filepath.Join(root, completions[shell]), filepath.Join(root, "etc/udprelay"), line)

@@ -68,6 +68,7 @@ func newApp(world World) *cli.App {
 			tapCommand(world),
 			replayCommand(world),
 			benchCommand(world),
+			fileCommand(world),
 			versionCommand(world),
 		},
 		OnUsageError:   usageError,
@@ -80,12 +81,18 @@ func newApp(world World) *cli.App {
 		},
 		CustomAppHelpTemplate: appHelp,
 	}
-	for _, command := range app.Commands {
+	inOurManner(app.Commands)
+	return app
+}
+
+// inOurManner has commands, and those below them, say errors and help as we do.
+func inOurManner(commands []*cli.Command) {
+	for _, command := range commands {
 		command.OnUsageError = usageError
 		command.HideHelpCommand = true
 		command.CustomHelpTemplate = commandHelp
+		inOurManner(command.Subcommands)
 	}
-	return app
 }
 
 // versionFlag is -V, for -v is verbose elsewhere.
@@ -112,16 +119,23 @@ func usageError(c *cli.Context, err error, _ bool) error {
 
 // helpHint names the help of the command that c belongs to.
 func helpHint(c *cli.Context) string {
-	if c.Command != nil && c.Command.Name != "" && c.Command.Name != c.App.Name {
-		return fmt.Sprintf("see udprelay %s --help", c.Command.Name)
+	words := ""
+	for _, in := range c.Lineage() { // from the command up
+		if in.Command != nil && in.Command.Name != "" && in.Command.Name != c.App.Name {
+			words = " " + in.Command.Name + words
+		}
 	}
-	return "see udprelay --help"
+	return "see udprelay" + words + " --help"
 }
 
 func unknownCommand(c *cli.Context) error {
 	name := c.Args().First()
 	failure := &usageFailure{fmt.Sprintf("unknown command %q", name), helpHint(c)}
-	if suggestion := cli.SuggestCommand(c.App.Commands, name); suggestion != "" {
+	commands := c.App.Commands
+	if c.Command != nil && len(c.Command.Subcommands) > 0 {
+		commands = c.Command.Subcommands
+	}
+	if suggestion := cli.SuggestCommand(commands, name); suggestion != "" {
 		failure.hint = fmt.Sprintf("%s (%s)", suggestion, failure.hint)
 	}
 	return failure

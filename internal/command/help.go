@@ -25,7 +25,12 @@ Example:
 const commandHelp = `{{.HelpName}} - {{.Usage}}
 
 Usage:
-  {{.HelpName}}{{if .VisibleFlags}} [flags]{{end}}{{if .ArgsUsage}} {{.ArgsUsage}}{{end}}
+  {{.HelpName}}{{if .VisibleCommands}} COMMAND{{end}}{{if .VisibleFlags}} [flags]{{end}}{{if .ArgsUsage}} {{.ArgsUsage}}{{end}}
+{{- if .VisibleCommands}}
+
+Commands:
+{{- range .VisibleCommands}}
+  {{printf "%-9s" .Name}} {{.Usage}}{{end}}{{end}}
 
 Flags:
 {{- range .VisibleFlags}}

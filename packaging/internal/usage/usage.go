@@ -39,14 +39,14 @@ func (c *Command) All() []*Command {
 	return all
 }
 
-// TakesFile reports whether the value of f is the name of a file.
+// TakesFile reports whether the value of f is the name of a file or directory.
 func (f Flag) TakesFile() bool { return isFile(f.Arg) }
 
 // TakesFile reports whether the arguments of c are names of files.
 func (c *Command) TakesFile() bool { return isFile(c.Args) }
 
 func isFile(arg string) bool {
-	return strings.Contains(arg, "FILE") || strings.Contains(arg, "PATH")
+	return strings.Contains(arg, "FILE") || strings.Contains(arg, "PATH") || arg == "DIR"
 }
 
 const (
