@@ -332,6 +332,7 @@ func TestKick(t *testing.T) {
 	pair := []guest{a, b}
 	slices.SortFunc(pair, func(x, y guest) int { return address(x).Compare(address(y)) })
 	kick("127.0.0.2", `127\.0\.0\.2`, pair...)
+	d.awaitStatus(t, "one peer", joined(1)) // a status may be a quarter of a second old
 	a.say(t, "")
 	b.say(t, "")
 	d.awaitStatus(t, "three peers again", joined(3))
