@@ -11,31 +11,13 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"golang.org/x/sys/unix"
-
 	"udprelay/internal/testneed"
 )
-
-// smallDisk returns a directory on a file system of 64 KiB.
-func smallDisk(t *testing.T) string {
-	t.Helper()
-	testneed.Root(t)
-	directory := t.TempDir()
-	if err := unix.Mount("none", directory, "tmpfs", 0, "size=64k"); err != nil {
-		t.Fatalf("mount a tmpfs: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(directory, unix.MNT_DETACH); err != nil {
-			t.Errorf("unmount the tmpfs: %v", err)
-		}
-	})
-	return directory
-}
 
 // A disk that fills up ends the recording; what is said to be in the file is in
 // it, whole.
 func TestAFullDiskEndsAFileBehindAWholePacket(t *testing.T) {
-	name := filepath.Join(smallDisk(t), "room.pcapng")
+	name := filepath.Join(testneed.SmallDisk(t, "64k"), "room.pcapng")
 	payloads := large(0, 60)
 	saved, err := Save(context.Background(), iotest.OneByteReader(bytes.NewReader(recording(t, payloads...))), ToFile(name), 0)
 	if !errors.Is(err, syscall.ENOSPC) || saved.Datagrams < 20 || saved.Datagrams > 31 {
@@ -53,7 +35,7 @@ func TestAFullDiskEndsAFileBehindAWholePacket(t *testing.T) {
 // A set that fits the disk never fills it, however much is recorded and however
 // often.
 func TestASetKeepsADiskFromFillingUp(t *testing.T) {
-	name := filepath.Join(smallDisk(t), "room.pcapng")
+	name := filepath.Join(testneed.SmallDisk(t, "64k"), "room.pcapng")
 	for range 3 {
 		if got := recordSet(t, name, 14, large(0, 100)...); len(got) != 14 {
 			t.Errorf("want 14 files, got %q", got)
@@ -64,7 +46,7 @@ func TestASetKeepsADiskFromFillingUp(t *testing.T) {
 // A disk that something else has filled costs a set no more than one of its
 // files, however often a recording begins anew.
 func TestAFullDiskCostsASetNoFiles(t *testing.T) {
-	directory := smallDisk(t)
+	directory := testneed.SmallDisk(t, "64k")
 	name := filepath.Join(directory, "room.pcapng")
 	const keep = 4
 	recordSet(t, name, keep, large(0, keep)...)

@@ -14,27 +14,11 @@ import (
 	"udprelay/internal/testneed"
 )
 
-// smallDisk returns a directory on a file system of 1 MiB.
-func smallDisk(t *testing.T) string {
-	t.Helper()
-	testneed.Root(t)
-	directory := t.TempDir()
-	if err := unix.Mount("none", directory, "tmpfs", 0, "size=1m"); err != nil {
-		t.Fatalf("mount a tmpfs: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(directory, unix.MNT_DETACH); err != nil {
-			t.Errorf("unmount the tmpfs: %v", err)
-		}
-	})
-	return directory
-}
-
 // A full disk is told on both sides, and nothing of the file stays on it.
 func TestFullDisk(t *testing.T) {
 	for _, nameless := range []bool{true, false} {
 		for _, checked := range []bool{true, false} {
-			p := receiving(t, smallDisk(t), func(r *Receiver) { r.in.nameless = r.in.nameless && nameless })
+			p := receiving(t, testneed.SmallDisk(t, "1m"), func(r *Receiver) { r.in.nameless = r.in.nameless && nameless })
 			sender := Sender{Address: p.address, Checked: checked}
 			_, err := sender.Send(t.Context(), file(t, "large", noise(8<<20)), "")
 			if refused := as[*RefusedError](t, err); !strings.Contains(refused.Why, "no space left on device") || !refused.There {

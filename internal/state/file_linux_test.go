@@ -16,22 +16,6 @@ import (
 	"udprelay/internal/testneed"
 )
 
-// smallDisk returns a directory on a file system of 16 KiB.
-func smallDisk(t *testing.T) string {
-	t.Helper()
-	testneed.Root(t)
-	directory := t.TempDir()
-	if err := unix.Mount("none", directory, "tmpfs", 0, "size=16k"); err != nil {
-		t.Fatalf("mount a tmpfs: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(directory, unix.MNT_DETACH); err != nil {
-			t.Errorf("unmount the tmpfs: %v", err)
-		}
-	})
-	return directory
-}
-
 // asAnother runs f with the rights on files of a user that is not root.
 func asAnother(t *testing.T, f func()) {
 	t.Helper()
@@ -53,7 +37,7 @@ func asAnother(t *testing.T, f func()) {
 }
 
 func TestFullDisk(t *testing.T) {
-	directory := smallDisk(t)
+	directory := testneed.SmallDisk(t, "16k")
 	name := filepath.Join(directory, "peers")
 	now := time.Now()
 	if err := Save(name, manyPeers(20, now), now, true); err != nil {
@@ -97,7 +81,7 @@ func TestFullDisk(t *testing.T) {
 }
 
 func TestReadOnlyFileSystem(t *testing.T) {
-	directory := smallDisk(t)
+	directory := testneed.SmallDisk(t, "16k")
 	name := filepath.Join(directory, "peers")
 	if err := Save(name, shown, time.Now(), false); err != nil {
 		t.Fatal(err)

@@ -7,10 +7,11 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"udprelay/internal/testneed"
 )
 
 func TestTheSaverOnAFullDisk(t *testing.T) {
-	directory := smallDisk(t)
+	directory := testneed.SmallDisk(t, "16k")
 	name := filepath.Join(directory, "peers")
 	synctest.Test(t, func(t *testing.T) {
 		r := newRunning(name)
