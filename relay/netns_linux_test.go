@@ -3,6 +3,7 @@ package relay
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -60,6 +62,29 @@ func inNamespace(t *testing.T) bool {
 func ip(t testing.TB, line string) {
 	t.Helper()
 	tool(t, "ip "+line)
+}
+
+// awaitAddress waits until what is sent to addr, of this host, is received: of
+// IPv6, the kernel makes the route to an address a moment after ip(8) has said
+// that it is there, also without duplicate address detection.
+func awaitAddress(t testing.TB, addr string) {
+	t.Helper()
+	await(t, func() bool { return isLocal(addr) }, "want "+addr+" to be an address of this host; it is none")
+}
+
+// isLocal reports whether what is sent to addr comes back to this host.
+func isLocal(addr string) bool {
+	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(addr), 0)))
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	if _, err := conn.WriteTo([]byte("x"), conn.LocalAddr()); err != nil {
+		return false
+	}
+	conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+	_, err = conn.Read(make([]byte, 1))
+	return err == nil
 }
 
 // tool runs a command line, of words between blanks.
@@ -141,4 +166,14 @@ func (m *machine) connect(t testing.TB, n int) {
 		m.ip(t, fmt.Sprintf("address add fd77:%d::%d/64 dev cable%d nodad", n, i, n))
 	}
 	m.ip(t, fmt.Sprintf("link set cable%d up", n))
+	awaitAddress(t, fmt.Sprintf("fd77:%d::1", n))
+	await(t, func() (all bool) {
+		m.do(func() {
+			all = true
+			for i := 11; i <= 16; i++ {
+				all = all && isLocal(fmt.Sprintf("fd77:%d::%d", n, i))
+			}
+		})
+		return all
+	}, "want the addresses of the other machine to be there; they are not")
 }

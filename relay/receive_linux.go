@@ -27,8 +27,11 @@ type mmsghdr struct {
 const bufferStride = maxDatagram + 1 + 5*64
 
 // controlSpace holds the destination of a datagram, which on a socket of both
-// families the kernel tells of IPv4 in two ways, and the size of those of a train.
-var controlSpace = unix.CmsgSpace(unix.SizeofInet6Pktinfo) + unix.CmsgSpace(unix.SizeofInet4Pktinfo) + unix.CmsgSpace(4)
+// families the kernel tells of IPv4 in two ways, the size of those of a train,
+// and before them what else the kernel may tell of a socket that another program
+// has opened: the times of SO_TIMESTAMPING and SO_TIMESTAMPNS, and some numbers.
+var controlSpace = unix.CmsgSpace(unix.SizeofInet6Pktinfo) + unix.CmsgSpace(unix.SizeofInet4Pktinfo) + unix.CmsgSpace(4) +
+	unix.CmsgSpace(3*16) + unix.CmsgSpace(16) + 4*unix.CmsgSpace(4)
 
 // A ring is what recvmmsg fills. It belongs to the receiving goroutine.
 type ring struct {
@@ -190,6 +193,9 @@ const lingerSlice = 500 * time.Microsecond
 
 // linger waits for more datagrams, if it is to and there is room for some.
 func (r *ring) linger(fd uintptr) {
+	if r.socket.inVain.Load() {
+		return
+	}
 	for left := r.socket.coalesce; left > 0 && r.hasRoom() && r.socket.stopBy.Load() == nil; left -= lingerSlice {
 		r.sleep(min(left, lingerSlice))
 		runtime.Gosched()
@@ -229,14 +235,19 @@ func (r *ring) parse(i int) (c inside) {
 	control := r.controls[i*controlSpace:][:min(int(r.messages[i].header.Controllen), controlSpace)]
 	for len(control) >= unix.SizeofCmsghdr {
 		h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))
-		data := control[unix.CmsgLen(0):]
+		length := int(h.Len)
+		if length < unix.CmsgLen(0) || length > len(control) {
+			break
+		}
+		// What had no room is cut off.
+		data := control[unix.CmsgLen(0):length]
 		switch {
-		case h.Level == unix.IPPROTO_UDP && h.Type == unix.UDP_GRO:
+		case h.Level == unix.IPPROTO_UDP && h.Type == unix.UDP_GRO && len(data) >= 4:
 			c.segment = int(*(*int32)(unsafe.Pointer(&data[0])))
-		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO:
+		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
 			// Spec_dst is the local address also of what was broadcast.
 			c.to = local{addr: netip.AddrFrom4((*unix.Inet4Pktinfo)(unsafe.Pointer(&data[0])).Spec_dst)}
-		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO:
+		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
 			info := (*unix.Inet6Pktinfo)(unsafe.Pointer(&data[0]))
 			addr := netip.AddrFrom16(info.Addr).Unmap()
 			if addr.Is4() && c.to.addr.IsValid() {
@@ -247,7 +258,7 @@ func (r *ring) parse(i int) (c inside) {
 				c.to.link = info.Ifindex
 			}
 		}
-		control = control[min(unix.CmsgSpace(int(h.Len)-unix.CmsgLen(0)), len(control)):]
+		control = control[min(unix.CmsgSpace(length-unix.CmsgLen(0)), len(control)):]
 	}
 	return c
 }

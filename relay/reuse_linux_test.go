@@ -237,6 +237,7 @@ func TestRestoredPeerIsAnsweredFromTheAddressThatItKnows(t *testing.T) {
 				t.Run(fmt.Sprintf("%s/gone=%t", place, gone), func(t *testing.T) {
 					ip(t, "address add 10.77.0.2/24 dev cable0")
 					ip(t, "address add fd77:0::2/64 dev cable0 nodad")
+					awaitAddress(t, "fd77:0::2")
 					conn := listen(t, place)
 					keep := dupOf(t, conn)
 					r, err := w.make(conn, defaults())
@@ -264,6 +265,7 @@ func TestRestoredPeerIsAnsweredFromTheAddressThatItKnows(t *testing.T) {
 					if !gone {
 						ip(t, "address add 10.77.0.2/24 dev cable0")
 						ip(t, "address add fd77:0::2/64 dev cable0 nodad")
+						awaitAddress(t, "fd77:0::2")
 					}
 					next, err := w.make(connOf(t, keep), defaults())
 					if err != nil {

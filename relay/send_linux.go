@@ -14,6 +14,12 @@ import (
 // takes up to 1,024 (UIO_MAXIOV). Fewer stay in the processor's cache.
 const maxMessages = 256
 
+// firstMessages is how many are gathered for the first sendmmsg of a batch, and
+// twice as many for each that follows: so the first receiver does not wait until
+// the messages for all others are written, which costs a lone datagram some
+// microseconds.
+const firstMessages = 8
+
 // What is gathered for one sendmmsg is bounded to about a millisecond of the
 // kernel's time, see [linuxSocket] for why.
 const (
@@ -49,6 +55,7 @@ type trainSender struct {
 	looked int64 // when it was looked how full the buffer is
 
 	messages []message // gathered
+	enough   int       // of them for the next sendmmsg
 	gathered int       // datagrams in them
 	bytes    int       // of payload in them
 	headers  [maxMessages]mmsghdr
@@ -121,6 +128,12 @@ func (s *trainSender) send(b *batch, to share, t *tally) error {
 	s.batch, s.to, s.tally, s.waited = b, to, t, s.waited && to.more
 	s.doubt, s.late = doubt{}, s.socket.over()
 	s.messages, s.gathered, s.bytes = s.messages[:0], 0, 0 // an error may have left some
+	if !to.more {
+		s.enough = firstMessages
+		if s.socket.coalesce > 0 {
+			s.socket.lookForTrains(b, to.all)
+		}
+	}
 	s.host = s.socket.own.host.Load()
 	s.shared.made = false
 	for i := range b.speakers {
@@ -227,14 +240,18 @@ func (s *trainSender) add(m message) error {
 	s.messages = append(s.messages, m)
 	s.gathered += m.count
 	s.bytes += m.train.bytes
-	if len(s.messages) < maxMessages && s.gathered < maxGathered && s.bytes < maxGatheredBytes {
+	long := len(s.messages) == maxMessages || s.gathered >= maxGathered || s.bytes >= maxGatheredBytes
+	if len(s.messages) < s.enough && !long {
 		return nil
 	}
 	if err := s.flush(); err != nil {
 		return err
 	}
+	s.enough = min(2*s.enough, maxMessages)
 	// With many peers a batch takes long.
-	runtime.Gosched()
+	if long {
+		runtime.Gosched()
+	}
 	s.turns.answer()
 	s.late = s.socket.over()
 	return nil

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -37,12 +38,16 @@ type linuxSocket struct {
 	cookie   uint64 // which socket it is, see Past; 0: unknown
 	again    bool   // it was another relay's before
 
-	wholeTrains bool          // it receives trains, and what is in them is told
-	coalesce    time.Duration // Options.Coalesce
+	wholeTrains bool // it receives trains, and what is in them is told
+	log         *slog.Logger
+	coalesce    time.Duration // how long datagrams wait for more, so that trains grow
 
 	// Datagrams that the kernel dropped when the socket was another relay's. It
 	// changes in resume only.
 	earlier uint32
+
+	inVain     atomic.Bool // they need not wait: nobody gets trains
+	saidInVain atomic.Bool
 
 	waker
 	room       atomic.Int64 // of the send buffer, in the bytes that the kernel charges
@@ -54,7 +59,7 @@ type linuxSocket struct {
 }
 
 func newSocket(conn *net.UDPConn, own *own, options Options) (socket, error) {
-	s := &linuxSocket{own: own, coalesce: options.Coalesce}
+	s := &linuxSocket{own: own}
 	if err := s.takeOver(conn); err != nil {
 		return nil, fmt.Errorf("take over the socket: %w", err)
 	}
@@ -64,6 +69,7 @@ func newSocket(conn *net.UDPConn, own *own, options Options) (socket, error) {
 		s.close()
 		return nil, fmt.Errorf("set up the socket: %w", err)
 	}
+	s.setCoalesce(options)
 	s.ring = newRing(s)
 	s.errors = newErrorRing(s)
 	s.answering.init(s)
@@ -150,6 +156,38 @@ func (s *linuxSocket) setUp(fd int, options Options) error {
 	// the time could not be told from datagrams.
 	s.wholeTrains = unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) == nil
 	return nil
+}
+
+// setCoalesce says for how long datagrams wait for more: not at all where the
+// kernel has no trains. Who has switched them off knows.
+func (s *linuxSocket) setCoalesce(options Options) {
+	s.log, s.coalesce = options.Logger, options.Coalesce
+	if s.coalesce > 0 && s.noTrains != "" && !options.NoTrains {
+		s.coalesce = 0
+		s.log.Warn("datagrams do not wait for more, as there are no trains: " + s.noTrains)
+	}
+}
+
+// lookForTrains finds out whether a receiver of the batch may get trains. Where
+// nobody does, as the interfaces to them cannot split any, datagrams do not wait
+// for more. It is called with each batch; mostly the first receiver tells.
+func (s *linuxSocket) lookForTrains(b *batch, receivers []*peers.Peer) {
+	inVain := false
+	for _, p := range receivers {
+		if p.Path.TrainLimit.Load() == 1 {
+			inVain = true
+		} else if _, spoke := slices.BinarySearchFunc(b.speakers, p, byNumber); !spoke { // who speaks alone gets nothing
+			inVain = false
+			break
+		}
+	}
+	if s.inVain.Load() != inVain {
+		s.inVain.Store(inVain)
+	}
+	if inVain && s.saidInVain.CompareAndSwap(false, true) {
+		s.log.Warn("datagrams do not wait for more while there are no trains: the network interfaces to the peers split none",
+			"hint", "ethtool -k shows whether tx-udp-segmentation and tx-checksumming are on")
+	}
 }
 
 func (s *linuxSocket) setBuffers(receive, send int, log *slog.Logger) {

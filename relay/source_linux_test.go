@@ -98,6 +98,7 @@ func TestReplyLeavesFromTheAddressOfTheInterfaceThatWasAsked(t *testing.T) {
 		if second {
 			ip(t, "address add 10.77.0.2/24 dev cable0")
 			ip(t, "address add fd77:0::2/64 dev cable0 nodad")
+			awaitAddress(t, "fd77:0::2")
 		}
 		eachWay(t, func(t *testing.T, w way) {
 			for _, place := range []string{onAll4, onAll} {
@@ -139,6 +140,7 @@ func TestPeerWhoseRelayAddressIsGoneStillReceives(t *testing.T) {
 			t.Run(place, func(t *testing.T) {
 				ip(t, "address add 10.77.0.2/24 dev cable0")
 				ip(t, "address add fd77:0::2/64 dev cable0 nodad")
+				awaitAddress(t, "fd77:0::2")
 				r := startRelay(t, w, place, defaults())
 				stays := other.client(t, "10.77.0.11", at(r, "10.77.0.1"))
 				stays.join(r)

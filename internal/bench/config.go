@@ -46,7 +46,8 @@ type Config struct {
 	KeepAlive time.Duration // how often each peer sends an empty datagram; 0: 15 s
 
 	// Open says that the relay asks for no proofs. Without, an empty datagram that
-	// it sends is taken for a wish for one; some relays pass on those of others.
+	// it sends is taken for a wish for one, until it turns out that the relay passes
+	// on those of others.
 	Open bool
 
 	// Static are the addresses of receivers that the relay knows from its

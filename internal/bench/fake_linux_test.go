@@ -11,15 +11,16 @@ import (
 
 // A fake is a relay that does what it must not do.
 type fake struct {
-	addr  netip.AddrPort
-	conn  *net.UDPConn
-	hold  time.Duration         // each datagram, before it is relayed
-	lose  func(number int) bool // whether a datagram of a run, from 0, is lost; nil: none
-	stall func(number int) time.Duration
-	twice bool             // relays datagrams of a run twice
-	only  []netip.AddrPort // relays to these, and does not learn
-	mute  bool             // relays nothing
-	empty bool             // relays empty datagrams, too
+	addr   netip.AddrPort
+	conn   *net.UDPConn
+	hold   time.Duration         // each datagram, before it is relayed
+	lose   func(number int) bool // whether a datagram of a run, from 0, is lost; nil: none
+	stall  func(number int) time.Duration
+	twice  bool             // relays datagrams of a run twice
+	only   []netip.AddrPort // relays to these, and does not learn
+	mute   bool             // relays nothing
+	empty  bool             // relays empty datagrams, too
+	uneven bool             // relays those of a run twice to the first peer, and not to others
 
 	mu       sync.Mutex
 	lost     int
@@ -78,8 +79,15 @@ func (f *fake) relay(queue <-chan held) {
 			continue
 		}
 		time.Sleep(time.Until(h.until))
+		given := 0
 		for _, p := range peers {
 			if p == h.from {
+				continue
+			}
+			if given++; f.uneven && h.measured() {
+				for range 2 * min(1, max(0, 2-given)) {
+					_, _ = f.conn.WriteToUDPAddrPort(h.datagram, p)
+				}
 				continue
 			}
 			_, _ = f.conn.WriteToUDPAddrPort(h.datagram, p) // a peer may be gone

@@ -182,7 +182,12 @@ func (j *joining) read(i int, e *entrant, now time.Time) {
 		case stamped && run == j.run.probe:
 			j.enter(i, e)
 			return
-		case n == 0 && e.step == knock && !j.run.config.Open:
+		case e.step == hello && string(j.buffer[:n]) == proof.Hello:
+			// It passes on the questions of others, and so their empty datagrams,
+			// which asked for nothing.
+			j.passes()
+			return
+		case n == 0 && e.step == knock && !j.run.config.Open && !j.run.passesEmpty:
 			*e = entrant{step: hello, next: now}
 			j.wants = true
 		case n == 0 && e.step == prove:
@@ -192,6 +197,17 @@ func (j *joining) read(i int, e *entrant, now time.Time) {
 			e.step, e.next = hello, now.Add(firstKnock<<e.refusals)
 		case isCookie && e.step == hello:
 			e.step, e.cookie, e.next = prove, cookie, now
+		}
+	}
+}
+
+// passes is told that the relay passes on empty datagrams. All begin again, and
+// take them for nothing.
+func (j *joining) passes() {
+	j.run.passesEmpty, j.wants = true, false
+	for i := range j.entrants {
+		if j.entrants[i].step != joined {
+			j.entrants[i] = entrant{}
 		}
 	}
 }

@@ -17,8 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// processTime returns how long the threads of a process have run (schedstat(5)
-// of each; where the kernel keeps none, the ticks of stat).
+// processTime returns how long the threads of a process have run: schedstat of
+// each or, where the kernel keeps none or threads have ended, the ticks of stat,
+// which are rounded down and have all.
 func processTime(pid int) (time.Duration, error) {
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	if err != nil || len(files) == 0 {
@@ -36,6 +37,9 @@ func processTime(pid int) (time.Duration, error) {
 			return 0, fmt.Errorf("%s: %w", name, err)
 		}
 		total += time.Duration(n)
+	}
+	if all, err := ticks(pid); err == nil {
+		total = max(total, all)
 	}
 	return total, nil
 }
@@ -143,4 +147,49 @@ func bare(err error) error {
 		return errno
 	}
 	return err
+}
+
+// A meter measures processes.
+type meter struct {
+	config *Config
+	own    time.Duration
+	relay  time.Duration
+	drops  uint64
+	known  bool // drops is
+}
+
+func newMeter(c *Config) (*meter, error) {
+	m := &meter{config: c, own: ownTime()}
+	if c.PID == 0 {
+		return m, nil
+	}
+	var err error
+	if m.relay, err = processTime(c.PID); err != nil {
+		return nil, err
+	}
+	m.drops, m.known = queueDrops(c.PID, c.Relay)
+	return m, nil
+}
+
+// read adds what it has measured. A relay that has ended is no failure here.
+func (m *meter) read(result *Result) {
+	result.Generator.BenchSeconds = (ownTime() - m.own).Seconds()
+	if m.config.PID == 0 {
+		return
+	}
+	ran, err := processTime(m.config.PID)
+	now, most, err2 := memoryOf(m.config.PID)
+	if err != nil || err2 != nil || most == 0 {
+		result.Notes = append(result.Notes, "the relay has ended meanwhile")
+		return
+	}
+	p := &Process{PID: m.config.PID, ProcessorSeconds: (ran - m.relay).Seconds(), Resident: now, MostResident: most}
+	if result.Delivered > 0 {
+		p.PerDelivery = float64(ran-m.relay) / float64(result.Delivered)
+	}
+	if drops, ok := queueDrops(m.config.PID, m.config.Relay); ok && m.known {
+		drops -= m.drops
+		p.QueueDrops = &drops
+	}
+	result.Process = p
 }

@@ -45,8 +45,8 @@ type Result struct {
 	Trains       bool           `json:"sender_trains"`
 	LatencyPeers int            `json:"latency_peers"`
 
-	Seconds            float64 `json:"seconds"` // of sending
-	Interrupted        bool    `json:"interrupted"`
+	Seconds            float64 `json:"seconds"`     // of sending
+	Interrupted        bool    `json:"interrupted"` // it ended before its time; a note says why, if that was a failure
 	Sent               uint64  `json:"sent"`
 	SentBytes          uint64  `json:"sent_bytes"`
 	SentPerSecond      float64 `json:"sent_per_second"`
@@ -54,11 +54,11 @@ type Result struct {
 	Delivered          uint64  `json:"delivered"`
 	DeliveredPerSecond float64 `json:"delivered_per_second"` // while datagrams were sent
 	Lost               uint64  `json:"lost"`
-	Surplus            uint64  `json:"surplus"`    // more than was due
+	Surplus            uint64  `json:"surplus"`    // more than was due, at each receiver
 	LossRatio          float64 `json:"loss_ratio"` // Lost of Due
 	LeastDelivered     uint64  `json:"least_delivered"`
 	MostDelivered      uint64  `json:"most_delivered"` // to a receiver that does not send
-	Foreign            uint64  `json:"foreign"`        // datagrams of others, as a latency peer sees it
+	Foreign            uint64  `json:"foreign"`        // datagrams of others that a receiver got, at most
 	Refused            uint64  `json:"refused"`        // the relay's host said that nothing listens there
 
 	Latency *Times `json:"latency"` // from when a datagram was to leave; nil: not measured

@@ -43,6 +43,7 @@ type running struct {
 	every           uint32    // one of how many the latency peers receive
 	latency         []*socket // the latency peers
 	marks           []mark    // where there is a window
+	passesEmpty     bool      // the relay passes on empty datagrams
 	generator       *generator
 	listener        *listener
 	tell            func(Snapshot)
@@ -59,22 +60,32 @@ type mark struct {
 
 // Run loads the relay as c says, and returns what it measured. It calls progress,
 // if that is not nil, some times a second, and not at the same time. When ctx is
-// done while datagrams are sent, it ends early, and the result is of what was
-// sent until then.
+// done while datagrams are sent, or sending fails, it ends early, and the result
+// is of what was sent until then.
 func Run(ctx context.Context, c Config, progress func(Snapshot)) (Result, error) {
 	if err := c.Check(); err != nil {
 		return Result{}, err
 	}
+	r, err := newRunning(&c, progress)
+	if err != nil {
+		return Result{}, err
+	}
+	defer r.close()
+	return r.joinAndMeasure(ctx)
+}
+
+// newRunning opens the sockets, and says what each is for.
+func newRunning(c *Config, progress func(Snapshot)) (*running, error) {
 	c.Relay = netip.AddrPortFrom(c.Relay.Addr().Unmap(), c.Relay.Port())
 	if c.KeepAlive == 0 {
 		c.KeepAlive = defaultKeepAlive
 	}
 	if c.PID > 0 {
 		if _, _, err := memoryOf(c.PID); err != nil {
-			return Result{}, err
+			return nil, err
 		}
 	}
-	r := &running{config: &c, tell: progress, every: 1}
+	r := &running{config: c, tell: progress, every: 1}
 	r.measured, r.probe = newRunNumbers()
 	switch {
 	case c.Rate == 0:
@@ -83,16 +94,24 @@ func Run(ctx context.Context, c Config, progress func(Snapshot)) (Result, error)
 		r.every = uint32(math.Ceil(c.Rate/sampled)) | 1
 	}
 	var err error
-	if r.sockets, err = openSockets(&c); err != nil {
-		return Result{}, err
+	if r.sockets, err = openSockets(c); err != nil {
+		return nil, err
 	}
-	defer closeSockets(r.sockets)
 	if err := r.prepare(); err != nil {
-		return Result{}, err
+		r.close()
+		return nil, err
 	}
+	return r, nil
+}
+
+func (r *running) close() {
+	closeSockets(r.sockets)
 	if r.listener != nil {
-		defer unix.Close(r.listener.wake)
+		unix.Close(r.listener.wake)
 	}
+}
+
+func (r *running) joinAndMeasure(ctx context.Context) (Result, error) {
 	if err := r.join(ctx); err != nil {
 		return Result{}, err
 	}
@@ -110,6 +129,7 @@ func (r *running) prepare() (err error) {
 		s := free[at]
 		free = slices.Delete(free, at, at+1)
 		every[s] = uint32(r.config.window()/marksOfWindow) | 1
+		s.readElse = true
 		r.marks = append(r.marks, mark{socket: s})
 	}
 	if r.config.Rate == 0 && !r.config.Flood {
@@ -125,6 +145,7 @@ func (r *running) prepare() (err error) {
 			at = i * (len(free) - 1) / (count - 1)
 		}
 		every[free[at]] = r.every
+		free[at].readElse = true
 		r.latency = append(r.latency, free[at])
 	}
 	for i := range r.sockets {
@@ -163,7 +184,7 @@ func (r *running) came() (total uint64) {
 // measure is the run itself, with all peers in.
 func (r *running) measure(ctx context.Context) (Result, error) {
 	for i := range r.sockets {
-		drain(r.sockets[i].fd)
+		r.sockets[i].drain(r.probe)
 		r.sockets[i].begin()
 	}
 	g := newGenerator(r)
@@ -187,10 +208,13 @@ func (r *running) measure(ctx context.Context) (Result, error) {
 	}
 	sent := make(chan error, 1)
 	go func() { sent <- g.send(ctx) }()
-	err = r.watch(sent)
-	sending := r.last.Came
-	if err == nil {
+	failed := r.watch(sent)
+	sending, interrupted := r.last.Came, ctx.Err() != nil || failed != nil
+	if g.sent.Load() > 0 || failed == nil {
+		err = nil
 		r.drain()
+	} else {
+		err = failed
 	}
 	stopKeeping()
 	if r.listener != nil {
@@ -204,7 +228,9 @@ func (r *running) measure(ctx context.Context) (Result, error) {
 		return Result{}, err
 	}
 	result := r.result(sending)
-	result.Interrupted = ctx.Err() != nil
+	if result.Interrupted = interrupted; failed != nil {
+		result.Notes = append(result.Notes, fmt.Sprintf("it ended early: %v", failed))
+	}
 	meter.read(&result)
 	if moved := realOffset() - offset; r.listener != nil && (moved > 1e6 || moved < -1e6) {
 		result.Notes = append(result.Notes, "the system's clock was set meanwhile, so latency is wrong")
@@ -239,6 +265,11 @@ func (r *running) watch(sent <-chan error) error {
 func (r *running) look(phase Phase) {
 	g, now := r.generator, clock()
 	s := Snapshot{Phase: phase, Joined: r.counted(), Peers: r.counted(), Elapsed: time.Duration(now - g.began), Sent: g.sent.Load(), Came: r.came()}
+	for i := range r.sockets {
+		if s := &r.sockets[i]; s.waits && !s.readElse {
+			s.drain(r.probe)
+		}
+	}
 	s.Due = s.Sent * uint64(r.config.due())
 	if passed := float64(now-r.lastTime) / 1e9; passed > 0 {
 		s.SentRate, s.DeliveredRate = float64(s.Sent-r.last.Sent)/passed, float64(s.Came-r.last.Came)/passed
@@ -277,13 +308,6 @@ func (r *running) keepAlive(ctx context.Context) {
 	if pause < most {
 		atOnce, pause = int(most/max(pause, 1)), most
 	}
-	reads := map[int]bool{} // by others
-	for _, s := range r.latency {
-		reads[s.fd] = true
-	}
-	for i := range r.marks {
-		reads[r.marks[i].socket.fd] = true
-	}
 	ticker := time.NewTicker(pause)
 	defer ticker.Stop()
 	for at := 0; ; {
@@ -293,10 +317,10 @@ func (r *running) keepAlive(ctx context.Context) {
 		case <-ticker.C:
 		}
 		for range atOnce {
-			fd := r.sockets[at].fd
-			_ = unix.Send(fd, nil, unix.MSG_DONTWAIT) // a refusal is the generator's to count
-			if !reads[fd] {
-				drain(fd)
+			s := &r.sockets[at]
+			_ = unix.Send(s.fd, nil, unix.MSG_DONTWAIT) // a refusal is the generator's to count
+			if !s.readElse {
+				s.drain(r.probe)
 			}
 			at = (at + 1) % len(r.sockets)
 		}
@@ -314,17 +338,37 @@ func (r *running) result(sending uint64) Result {
 		LeastDelivered: math.MaxUint64,
 	}
 	result.Due = result.Sent * uint64(c.due())
-	for i := range r.counted() {
-		count := r.sockets[i].count()
-		result.Delivered += count
-		if i < c.receivers() {
-			result.LeastDelivered, result.MostDelivered = min(result.LeastDelivered, count), max(result.MostDelivered, count)
-		}
+	// Each receiver is counted for itself: what one has too often is no reason to
+	// overlook what another one lacks. Senders are due what others sent.
+	full, fromSenders := false, uint64(0)
+	count := func(came, due uint64) {
+		result.Delivered += came
+		result.Lost += due - min(came, due)
+		result.Surplus += came - min(came, due)
 	}
-	if result.Delivered > result.Due {
-		result.Surplus = result.Delivered - result.Due
+	for i := range r.counted() {
+		s := &r.sockets[i]
+		came := s.count()
+		full = full || s.full
+		result.Foreign = max(result.Foreign, s.foreign.Load())
+		if i >= c.receivers() {
+			fromSenders += came
+			continue
+		}
+		count(came, result.Sent)
+		result.LeastDelivered, result.MostDelivered = min(result.LeastDelivered, came), max(result.MostDelivered, came)
+	}
+	count(fromSenders, result.Due-result.Sent*uint64(c.receivers()))
+	if result.Surplus > 0 {
 		result.Notes = append(result.Notes, "more came than was due: something repeats datagrams")
-	} else if result.Lost = result.Due - result.Delivered; result.Due > 0 {
+	}
+	if full {
+		result.Notes = append(result.Notes, "others send so much to this relay that receivers had no room for it: more was lost, and less was delivered, than the figures say")
+	}
+	if r.passesEmpty {
+		result.Notes = append(result.Notes, fmt.Sprintf("the relay passes on empty datagrams: it also relays the keep-alives of all %d peers, one of each every %v", len(r.sockets), c.KeepAlive))
+	}
+	if result.Due > 0 {
 		result.LossRatio = float64(result.Lost) / float64(result.Due)
 	}
 	result.SentPerSecond, result.DeliveredPerSecond = float64(result.Sent)/seconds, float64(sending)/seconds
@@ -349,65 +393,19 @@ func (r *running) result(sending uint64) Result {
 	return result
 }
 
-// listened adds what the latency peers have noted.
+// listened adds what the latency peers have noted, and what others have sent.
 func (r *running) listened(result *Result) {
 	l := r.listener
-	if l == nil {
-		return
-	}
-	result.Latency, result.Spread = timesOf(l.latency), timesOf(l.spread)
-	for _, n := range l.foreign {
-		result.Foreign = max(result.Foreign, n)
+	if l != nil {
+		result.Latency, result.Spread = timesOf(l.latency), timesOf(l.spread)
+		for _, n := range l.foreign {
+			result.Foreign = max(result.Foreign, n)
+		}
 	}
 	if result.Foreign > 0 {
 		result.Notes = append(result.Notes, "others send to this relay, too, so that the bench does not measure all that it does")
 	}
-	if l.early > 0 {
+	if l != nil && l.early > 0 {
 		result.Notes = append(result.Notes, fmt.Sprintf("%d datagrams came before they left: the system's clock was set meanwhile, so latency is wrong", l.early))
 	}
-}
-
-// A meter measures processes.
-type meter struct {
-	config *Config
-	own    time.Duration
-	relay  time.Duration
-	drops  uint64
-	known  bool // drops is
-}
-
-func newMeter(c *Config) (*meter, error) {
-	m := &meter{config: c, own: ownTime()}
-	if c.PID == 0 {
-		return m, nil
-	}
-	var err error
-	if m.relay, err = processTime(c.PID); err != nil {
-		return nil, err
-	}
-	m.drops, m.known = queueDrops(c.PID, c.Relay)
-	return m, nil
-}
-
-// read adds what it has measured. A relay that has ended is no failure here.
-func (m *meter) read(result *Result) {
-	result.Generator.BenchSeconds = (ownTime() - m.own).Seconds()
-	if m.config.PID == 0 {
-		return
-	}
-	ran, err := processTime(m.config.PID)
-	now, most, err2 := memoryOf(m.config.PID)
-	if err != nil || err2 != nil || most == 0 {
-		result.Notes = append(result.Notes, "the relay has ended meanwhile")
-		return
-	}
-	p := &Process{PID: m.config.PID, ProcessorSeconds: (ran - m.relay).Seconds(), Resident: now, MostResident: most}
-	if result.Delivered > 0 {
-		p.PerDelivery = float64(ran-m.relay) / float64(result.Delivered)
-	}
-	if drops, ok := queueDrops(m.config.PID, m.config.Relay); ok && m.known {
-		drops -= m.drops
-		p.QueueDrops = &drops
-	}
-	result.Process = p
 }

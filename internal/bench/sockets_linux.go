@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"udprelay/internal/proof"
 )
 
 // perAddress is how many sockets share one of the addresses 127.0.0.1 and up: a
@@ -19,10 +21,14 @@ const perAddress = 128
 // A socket is one peer.
 type socket struct {
 	fd       int
+	readElse bool          // by the listener or the generator; else nobody reads what the filter lets through
 	read     atomic.Uint64 // datagrams of the run that were read
+	foreign  atomic.Uint64 // datagrams of others that were read
 	drops    uint32        // what the kernel's counter said last
 	dropped  uint64        // datagrams since the run began, as counted by the kernel
 	baseline uint64
+	waits    bool // something was there to be read when the kernel's counter was
+	full     bool // there was no room for more once, and what the kernel has counted may be of others
 }
 
 // openSockets opens the receivers and then the senders.
@@ -171,36 +177,47 @@ func filter(fd int, run uint32, every uint32) error {
 	return nil
 }
 
-// dropsOf returns how many datagrams a socket has dropped, modulo 2³²
-// (SO_MEMINFO).
-func dropsOf(fd int) uint32 {
-	const drops = 8 // SK_MEMINFO_DROPS
-	var info [drops + 1]uint32
+// memoryAt returns how many bytes wait at a socket, how many may wait, and how
+// many datagrams it has dropped, modulo 2³² (SO_MEMINFO).
+func memoryAt(fd int) (waiting, room, drops uint32) {
+	const used, most, dropped = 0, 1, 8 // SK_MEMINFO_RMEM_ALLOC, _RCVBUF, _DROPS
+	var info [dropped + 1]uint32
 	size := uint32(unsafe.Sizeof(info))
 	unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO, uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
-	return info[drops]
+	return info[used], info[most], info[dropped]
 }
 
 // begin makes the count of s zero.
 func (s *socket) begin() {
-	s.drops, s.dropped, s.baseline = dropsOf(s.fd), 0, s.read.Load()
+	_, _, s.drops = memoryAt(s.fd)
+	s.dropped, s.baseline = 0, s.read.Load()
+	s.foreign.Store(0)
 }
 
 // count returns how many datagrams of the run have come. One goroutine may call
 // it, often enough for the kernel's counter not to go round in between.
 func (s *socket) count() uint64 {
-	now := dropsOf(s.fd)
+	waiting, room, now := memoryAt(s.fd)
 	s.dropped += uint64(now - s.drops)
 	s.drops = now
+	s.waits = waiting > 0
+	// The kernel turns away what does not fit, which long datagrams do earlier.
+	s.full = s.full || !s.readElse && waiting > room/4*3
 	return s.dropped + s.read.Load() - s.baseline
 }
 
-// drain drops what has been received, of which there may be no end.
-func drain(fd int) {
-	var buffer [1]byte
+// drain drops what has been received, of which there may be no end, and counts
+// what is of others: neither a probe nor an answer of the relay.
+func (s *socket) drain(probe uint32) {
+	var buffer [64]byte // more than a cookie takes
 	for range 1024 {
-		if _, _, err := unix.Recvfrom(fd, buffer[:], unix.MSG_DONTWAIT); err != nil {
+		n, _, err := unix.Recvfrom(s.fd, buffer[:], unix.MSG_DONTWAIT)
+		if err != nil {
 			return
+		}
+		run, _, _, stamped := stampOf(buffer[:n])
+		if _, isCookie := proof.Cookie(buffer[:n]); n > 0 && !isCookie && !(stamped && run == probe) {
+			s.foreign.Add(1)
 		}
 	}
 }

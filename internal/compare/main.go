@@ -26,8 +26,8 @@ func main() {
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-	case errors.Is(err, context.Canceled):
-		fmt.Fprintln(os.Stderr, "compare: stopped; nothing was written")
+	case errors.Is(err, context.Canceled) && !errors.As(err, new(*early)):
+		fmt.Fprintln(os.Stderr, "compare: stopped; nothing was measured")
 		stop()
 		os.Exit(1)
 	case err != nil:
@@ -51,7 +51,7 @@ type options struct {
 	size              bool
 	counts            []int // of peers, with size
 	page, images      string
-	from, json        string
+	from, json, into  string
 }
 
 // parse reads the command line.
@@ -81,6 +81,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	f.StringVar(&o.images, "images", "docs/images", "`DIRECTORY` for plots, with -page")
 	f.StringVar(&o.from, "from", "", "measure nothing: show what `FILE` says, which -json has written")
 	f.StringVar(&o.json, "json", "", "write all results to `FILE`")
+	f.StringVar(&o.into, "into", "", "put the results into `FILE`, which -json has written, in place of those of the same scenarios; show all that it has then")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -101,8 +102,12 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 		return o, fmt.Errorf("-seconds %v: want more than 0, up to %v", *seconds, mostEach.Seconds())
 	case o.size && (len(o.scenarios) > 0 || len(o.relays) > 0):
 		return o, errors.New("-size measures udprelay alone, in no scenario")
-	case o.from != "" && (o.size || o.json != ""):
-		return o, errors.New("with -from nothing is measured, so that there is nothing for -size or -json")
+	case o.from != "" && (o.size || o.json != "" || o.into != ""):
+		return o, errors.New("with -from nothing is measured, so that there is nothing for -size, -json or -into")
+	case o.from == "" && len(o.relays) > 0 && (o.page != "" || o.into != ""):
+		return o, errors.New("-relays with -page or -into would drop the figures of the other relays, whose ratios are those of the same rounds; want all relays")
+	case o.from == "" && len(o.scenarios) > 0 && o.page != "" && o.into == "":
+		return o, errors.New("-scenarios with -page would drop the figures of the other scenarios; want -into FILE as well, with the file that has them")
 	}
 	for _, name := range o.scenarios {
 		if _, err := scenarioOf(name); err != nil {
@@ -118,30 +123,37 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	var r *report
 	if o.from != "" {
-		r, err = readReport(o.from)
-	} else {
-		r, err = measureAll(ctx, o, stderr)
-	}
-	if err != nil {
+		r, err := readReport(o.from)
+		if err != nil {
+			return err
+		}
+		_, err = r.keep(o, stdout)
 		return err
 	}
-	if o.json != "" {
-		if err := r.write(o.json); err != nil {
+	var all *report
+	if o.into != "" {
+		if all, err = readReport(o.into); err != nil {
 			return err
 		}
 	}
-	if o.page != "" {
-		return r.publish(o.page, o.images)
+	if err := o.check(); err != nil {
+		return err
 	}
-	text := ""
-	if len(r.Runs) > 0 {
-		text += r.markdown("")
+	r, ended := measureAll(ctx, o, all, stderr)
+	if ended != nil && ctx.Err() != nil {
+		ended = ctx.Err() // whatever it made fail
 	}
-	if r.Size != nil {
-		text += r.sizeMarkdown("")
+	if r.isEmpty() {
+		return ended
 	}
-	_, err = io.WriteString(stdout, text)
-	return err
+	if all != nil {
+		all.replace(r)
+		r = all
+	}
+	where, err := r.keep(o, stdout)
+	if ended != nil {
+		ended = &early{ended, where}
+	}
+	return errors.Join(ended, err)
 }

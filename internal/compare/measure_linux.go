@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -9,8 +10,10 @@ import (
 
 func candidateName(c candidate) string { return c.name }
 
-// measureAll measures what the options ask for.
-func measureAll(ctx context.Context, o options, say io.Writer) (*report, error) {
+// measureAll measures what the options ask for, to stand beside what is in
+// before, if that is not nil. With an error it returns what was measured until
+// then.
+func measureAll(ctx context.Context, o options, before *report, say io.Writer) (*report, error) {
 	work, err := os.MkdirTemp("", "udprelay-compare")
 	if err != nil {
 		return nil, err
@@ -21,8 +24,15 @@ func measureAll(ctx context.Context, o options, say io.Writer) (*report, error) 
 		return nil, err
 	}
 	defer undo()
+	if before != nil {
+		if err := before.fits(s.report); err != nil {
+			return nil, fmt.Errorf("%s: %w", o.into, err)
+		}
+	}
 	if o.size {
-		s.report.Size, err = s.measureSize(ctx, work, o.counts)
+		if s.report.Size, err = s.measureSize(ctx, work, o.counts); err != nil {
+			s.report.end("", 0, err)
+		}
 		return s.report, err
 	}
 	relays, err := choose(candidates(s.programs), candidateName, o.relays, "relay")

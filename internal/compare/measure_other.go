@@ -8,6 +8,6 @@ import (
 	"io"
 )
 
-func measureAll(context.Context, options, io.Writer) (*report, error) {
+func measureAll(context.Context, options, *report, io.Writer) (*report, error) {
 	return nil, errors.New("measuring needs Linux; -from shows what was measured there")
 }

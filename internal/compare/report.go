@@ -17,6 +17,8 @@ type report struct {
 	Notes   []string          `json:"notes"`
 	Runs    []benchRun        `json:"runs"`
 	Size    *size             `json:"size,omitempty"`
+
+	cut string // the scenario in which the measurement ended early; empty: in none
 }
 
 // A benchRun is one relay in one round of a scenario.
@@ -73,5 +75,9 @@ func (r *report) write(name string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(name, append(text, '\n'), 0o644)
+	// What is there stays as it is until all is written.
+	if err := os.WriteFile(name+".new", append(text, '\n'), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(name+".new", name)
 }

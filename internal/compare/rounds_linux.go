@@ -56,6 +56,11 @@ func (s *session) build(ctx context.Context, work string) error {
 	}
 	p := &s.programs
 	p.udprelay, p.plainloop, p.limitrelay = filepath.Join(work, "udprelay"), filepath.Join(work, "plainloop"), filepath.Join(work, "limitrelay")
+	for _, tool := range []string{"cc", "go"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return fmt.Errorf("compare needs %s: %w", tool, err)
+		}
+	}
 	for _, command := range [][]string{
 		{"cc", "-O2", "-o", p.limitrelay, source},
 		{"go", "build", "-o", p.udprelay, "udprelay"},
@@ -116,6 +121,7 @@ func (s *session) scenario(ctx context.Context, scenario scenario, relays []cand
 			result, err := s.one(ctx, scenario, c)
 			switch {
 			case ctx.Err() != nil:
+				s.report.end(scenario.Name, round, ctx.Err())
 				return ctx.Err()
 			case err != nil && c.foreign:
 				failed[c.name] = true
@@ -123,18 +129,15 @@ func (s *session) scenario(ctx context.Context, scenario scenario, relays []cand
 				fmt.Fprintf(s.say, "%-8s %d/%d %-16s left out: %v\n", scenario.Name, round+1, s.rounds, c.name, err)
 				continue
 			case err != nil:
-				return fmt.Errorf("%s, %s: %w", scenario.Name, c.name, err)
+				err = fmt.Errorf("%s, %s: %w", scenario.Name, c.name, err)
+				s.report.end(scenario.Name, round, err)
+				return err
 			}
 			s.report.Runs = append(s.report.Runs, benchRun{scenario.Name, c.name, round, result})
 			fmt.Fprintf(s.say, "%-8s %d/%d %-16s %s\n", scenario.Name, round+1, s.rounds, c.name, summary(result))
 		}
 	}
 	return nil
-}
-
-func firstLine(err error) string {
-	line, _, _ := strings.Cut(err.Error(), "\n")
-	return line
 }
 
 // summary says in a line what was measured.
@@ -213,8 +216,10 @@ func (s *session) once(ctx context.Context, scenario scenario, c candidate) (res
 		return result, fmt.Errorf("%w; the relay has ended: %s", err, relay.said)
 	case err != nil:
 		return result, err
+	case ctx.Err() != nil:
+		return result, ctx.Err()
 	case result.Interrupted:
-		return result, context.Canceled
+		return result, errors.New(strings.Join(result.Notes, "; "))
 	case result.Delivered == 0:
 		return result, errors.New("nothing was delivered")
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -11,6 +12,7 @@ type size struct {
 	Receivers []cost  `json:"receivers"`
 	Senders   []cost  `json:"senders"` // that receive nothing
 	Crowds    []crowd `json:"crowds"`
+	Ended     string  `json:"ended_early,omitempty"` // why it is not all
 }
 
 // A cost is what a datagram that comes in costs with so many peers.
@@ -50,6 +52,15 @@ var columns = []struct {
 	{"start, ms", false, 1e-3, func(c crowd) []float64 { return c.Start }},
 	{"memory, MB", false, 1e6, func(c crowd) []float64 { return c.Resident }},
 	{"state file, MB", false, 1e6, func(c crowd) []float64 { return c.File }},
+}
+
+// measured returns s without what no round has measured, or nil if that is all.
+func (s *size) measured() *size {
+	s.Crowds = slices.DeleteFunc(s.Crowds, func(c crowd) bool { return len(c.Join) == 0 })
+	if len(s.Receivers)+len(s.Senders)+len(s.Crowds) == 0 {
+		return nil
+	}
+	return s
 }
 
 // check returns what of s cannot be shown.
@@ -121,6 +132,9 @@ func (r *report) sizeMarkdown(images string) string {
 			t.add(row...)
 		}
 		fmt.Fprintf(&b, "\nAll of a relay's learned peers at once:\n\n%s", t.String())
+	}
+	if r.Size.Ended != "" {
+		fmt.Fprintf(&b, "\nIt ended early, and what is missing was not measured: %s.\n", r.Size.Ended)
 	}
 	return b.String()
 }

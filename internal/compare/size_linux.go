@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -27,7 +28,8 @@ var (
 	senderCounts   = []int{10, 100, 1000, 10_000, 100_000}
 )
 
-// measureSize measures udprelay with up to so many peers as counts say.
+// measureSize measures udprelay with up to so many peers as counts say. With an
+// error it returns what was measured until then, or nil.
 func (s *session) measureSize(ctx context.Context, work string, counts []int) (*size, error) {
 	most := 0
 	for _, n := range counts {
@@ -60,12 +62,15 @@ func (s *session) measureSize(ctx context.Context, work string, counts []int) (*
 		if err != nil {
 			return err
 		}
+		if !(perDelivery(r) > 0) {
+			return errors.New("the processor time of the relay is not known: it has ended")
+		}
 		fmt.Fprintf(s.say, "receivers %7d  %12s ns per datagram\n", n, number(perDelivery(r)*float64(n)))
 		note(&result.Receivers, i, n, perDelivery(r)*float64(n))
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return result.measured(), err
 	}
 	err = upTo(senderCounts, func(i, n int) error {
 		ns, err := s.senders(ctx, work, n)
@@ -77,7 +82,7 @@ func (s *session) measureSize(ctx context.Context, work string, counts []int) (*
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return result.measured(), err
 	}
 	for _, n := range counts {
 		result.Crowds = append(result.Crowds, crowd{Peers: n})
@@ -85,7 +90,7 @@ func (s *session) measureSize(ctx context.Context, work string, counts []int) (*
 	for round := range s.rounds {
 		for i := range result.Crowds {
 			if err := s.crowd(ctx, work, &result.Crowds[i]); err != nil {
-				return nil, fmt.Errorf("%d peers, round %d: %w", counts[i], round+1, err)
+				return result.measured(), fmt.Errorf("%d peers, round %d: %w", counts[i], round+1, err)
 			}
 		}
 	}
