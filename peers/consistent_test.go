@@ -35,7 +35,7 @@ func (t *Table) Disagreement() error {
 	if !slices.Equal(all, t.all.items) || !slices.Equal(t.Receivers(), t.receivers.items) {
 		return fmt.Errorf("what is published is not what the table keeps")
 	}
-	learned, perAddress, perRule := 0, map[addressKey]int{}, make([]int, len(t.rules))
+	learned, connected, perAddress, perRule := 0, 0, map[addressKey]int{}, make([]int, len(t.rules))
 	var receivers []*Peer
 	var last uint64
 	for _, p := range all {
@@ -43,7 +43,12 @@ func (t *Table) Disagreement() error {
 			return fmt.Errorf("number %d of %v comes after %d and at most %d was given", p.number, p.addr, last, t.lastNumber)
 		}
 		last = p.number
-		if found := t.index.find(p.addr); found != p {
+		if p.Connected() {
+			connected++
+			if t.gone[p] == nil {
+				return fmt.Errorf("%v is connected, and would not be told that it is gone", p.addr)
+			}
+		} else if found := t.index.find(p.addr); found != p {
 			return fmt.Errorf("the index finds %p at %v, the list has %p", found, p.addr, p)
 		}
 		if !p.Static() {
@@ -56,7 +61,7 @@ func (t *Table) Disagreement() error {
 		} else if p.Rule() != NoRule {
 			return fmt.Errorf("%v is static and has rule %d", p.addr, p.Rule())
 		}
-		if p.MayReceive() {
+		if p.MayReceive() && !p.Connected() {
 			receivers = append(receivers, p)
 		}
 	}
@@ -69,8 +74,10 @@ func (t *Table) Disagreement() error {
 		return fmt.Errorf("peers per address are %v, counted are %v", perAddress, t.perAddress)
 	case !slices.EqualFunc(perRule, t.rules, func(n int, r *RuleTally) bool { return n == r.peers }):
 		return fmt.Errorf("peers per rule are %v, the tallies have %+v", perRule, t.rules)
-	case t.index.live != len(all):
-		return fmt.Errorf("the index has %d peers, the list %d", t.index.live, len(all))
+	case t.index.live != len(all)-connected:
+		return fmt.Errorf("the index has %d peers, the list %d by UDP", t.index.live, len(all)-connected)
+	case len(t.gone) != connected:
+		return fmt.Errorf("%d peers are connected, %d are kept to be told", connected, len(t.gone))
 	}
 	if err := t.bans.disagreement(); err != nil {
 		return err

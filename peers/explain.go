@@ -29,7 +29,9 @@ func (t *Table) Explain(addr netip.AddrPort, now time.Time) Admission {
 	defer t.mu.Unlock()
 	e := explanation{table: t, addr: addr, at: int64(now.Sub(t.epoch)), decided: Joined}
 	if addr.Port() != 0 {
-		e.Peer = t.index.find(addr)
+		if e.Peer = t.index.find(addr); e.Peer == nil {
+			e.Peer = t.connected(addr)
+		}
 	}
 	e.known()
 	e.never()
@@ -76,10 +78,15 @@ func (e *explanation) known() {
 		e.step(name, "no", Joined)
 	case p.Static():
 		e.step(name, "yes, a static one", Known)
-	case p.Rule() == NoRule:
-		e.step(name, "yes", Known)
 	default:
-		e.step(name, "yes, let in by "+e.table.rules[p.Rule()].String(), Known)
+		result := "yes"
+		if p.Rule() != NoRule {
+			result += ", let in by " + e.table.rules[p.Rule()].String()
+		}
+		if p.Connected() {
+			result += ", connected by " + p.Transport().String()
+		}
+		e.step(name, result, Known)
 	}
 	e.Why = ""
 }
@@ -90,7 +97,10 @@ func (e *explanation) never() {
 	if probe.Port() == 0 {
 		probe = netip.AddrPortFrom(probe.Addr(), somePort)
 	}
-	why := e.table.whyNeverAPeer(probe)
+	why := ""
+	if e.Peer == nil || !e.Peer.Connected() {
+		why = e.table.whyNeverAPeer(probe)
+	}
 	if why == "" && answersAnything(e.addr.Port()) {
 		why = fmt.Sprintf("a service at port %d answers anything, which begins a loop; it can be static", e.addr.Port())
 	}

@@ -22,7 +22,8 @@ type Peer struct {
 	// Changed by the goroutine that calls Table.Heard, read by anyone.
 	heard atomic.Int64 // nanoseconds since the table's epoch; never: for a static peer
 
-	// Path belongs to the datapath. The table keeps it and never looks at it.
+	// Path belongs to the datapath. The table keeps it and, but for Transport,
+	// never looks at it.
 	Path Path
 }
 
@@ -30,6 +31,7 @@ type Peer struct {
 type Path struct {
 	Source     atomic.Pointer[Source] // the local address that the peer knows us by; nil: the kernel chooses
 	TrainLimit atomic.Uint32          // datagrams of this many bytes or more leave on their own; 0: no limit was met
+	Transport  Transport              // never changes
 
 	Datagrams, Bytes Bucket // what the peer has sent lately
 

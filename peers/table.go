@@ -77,12 +77,13 @@ type Table struct {
 	learned      int
 	perAddress   map[addressKey]int
 	joins        Bucket
+	gone         map[*Peer]func() // what is to be told that a connected peer has left
 }
 
 // New returns an empty table. Times given to its methods must not lie before
 // now.
 func New(options Options, now time.Time) *Table {
-	t := &Table{own: options.Own, epoch: now, index: newIndex(), perAddress: make(map[addressKey]int)}
+	t := &Table{own: options.Own, epoch: now, index: newIndex(), perAddress: make(map[addressKey]int), gone: make(map[*Peer]func())}
 	if t.own == nil {
 		t.own = func(netip.AddrPort) bool { return false }
 	}
@@ -124,7 +125,7 @@ func (t *Table) Hear(addr netip.AddrPort, now time.Time, proof Join) (*Peer, Ver
 // Lookup returns the peer at addr, or nil. It refreshes nothing.
 func (t *Table) Lookup(addr netip.AddrPort) *Peer { return t.index.find(addr) }
 
-// Receivers returns the peers that may receive, in the order in which they
+// Receivers returns the peers that may receive by UDP, in the order in which they
 // joined. The slice stays as it is and must not be changed.
 func (t *Table) Receivers() []*Peer { return t.receivers.load() }
 
@@ -146,7 +147,7 @@ func (t *Table) Expire(now time.Time) []*Peer {
 	t.ExpireBans(now)
 	deadline := t.deadline(now)
 	over := func(p *Peer) bool {
-		return !p.Static() && (p.heard.Load() <= deadline || t.own(p.addr))
+		return !p.Static() && !p.Connected() && (p.heard.Load() <= deadline || t.own(p.addr))
 	}
 	if !slices.ContainsFunc(t.Peers(), over) { // a look without the lock, for there is seldom one
 		return nil
@@ -245,13 +246,17 @@ func (t *Table) admit(addr netip.AddrPort, at int64, proof Join) (*Peer, Verdict
 	if verdict.Refused() {
 		return nil, verdict, rule
 	}
-	// The address is asked first: one that joins too fast takes nothing from
-	// the others.
-	if t.addressJoins != nil && !t.addressJoins.Take(addr.Addr(), at) ||
-		t.options.JoinsPerSecond > 0 && !t.joins.Take(t.options.JoinsPerSecond, 1, at) {
+	if !t.takeJoin(addr.Addr(), at) {
 		return nil, JoinsTooFast, rule
 	}
 	return t.insert(&Peer{addr: addr, joined: at}, rule.rule.May, proof, rule, at), Joined, rule
+}
+
+// takeJoin reports whether another peer may join at the time at. The address is
+// asked first: one that joins too fast takes nothing from the others.
+func (t *Table) takeJoin(addr netip.Addr, at int64) bool {
+	return (t.addressJoins == nil || t.addressJoins.Take(addr, at)) &&
+		(t.options.JoinsPerSecond <= 0 || t.joins.Take(t.options.JoinsPerSecond, 1, at))
 }
 
 // judge says whether addr may become a learned peer with a proof at the time
@@ -260,16 +265,21 @@ func (t *Table) judge(addr netip.AddrPort, proof Join, at int64) (*RuleTally, Ve
 	if answersAnything(addr.Port()) {
 		return nil, NeverAPeer
 	}
-	if t.bans.covering(addr.Addr(), at) != nil {
+	return t.judgeHost(addr.Addr(), proof, at)
+}
+
+// judgeHost is judge, whatever the port.
+func (t *Table) judgeHost(addr netip.Addr, proof Join, at int64) (*RuleTally, Verdict) {
+	if t.bans.covering(addr, at) != nil {
 		return nil, Banned
 	}
-	r := t.ruleFor(addr.Addr())
+	r := t.ruleFor(addr)
 	switch {
 	case r.rule.May == MayNothing:
 		return r, RefusedByRule
 	case t.options.Max > 0 && t.learned >= t.options.Max:
 		return r, TableFull
-	case t.options.MaxPerAddress > 0 && t.perAddress[keyOf(addr.Addr())] >= t.options.MaxPerAddress:
+	case t.options.MaxPerAddress > 0 && t.perAddress[keyOf(addr)] >= t.options.MaxPerAddress:
 		return r, AddressFull
 	case r.rule.Join > proof && r.rule.Join == JoinCookie:
 		return r, NeedsCookie
@@ -323,9 +333,11 @@ func (t *Table) insert(p *Peer, may May, proof Join, rule *RuleTally, heard int6
 		banned := t.bans.covering(p.addr.Addr(), p.joined) != nil
 		p.setRights(may, proof, banned, NoRule)
 	}
-	t.index.add(p)
+	if !p.Connected() {
+		t.index.add(p)
+	}
 	t.all.append(p)
-	if p.MayReceive() {
+	if p.receives() {
 		t.receivers.append(p)
 	}
 	return p
@@ -339,14 +351,16 @@ func (t *Table) remove(gone func(*Peer) bool) []*Peer {
 	for _, p := range t.all.items {
 		if gone(p) {
 			removed = append(removed, p)
-			t.index.remove(p)
+			if !p.Connected() {
+				t.index.remove(p)
+			}
 			if !p.Static() {
 				t.countLearned(p, -1)
 			}
 			continue
 		}
 		stay = append(stay, p)
-		if p.MayReceive() {
+		if p.receives() {
 			receivers = append(receivers, p)
 		}
 	}
@@ -354,12 +368,18 @@ func (t *Table) remove(gone func(*Peer) bool) []*Peer {
 		t.all.replace(stay)
 		t.receivers.replace(receivers)
 	}
+	for _, p := range removed {
+		if gone := t.gone[p]; gone != nil {
+			delete(t.gone, p)
+			gone()
+		}
+	}
 	return removed
 }
 
 // listReceivers publishes them anew, for what peers may do has changed.
 func (t *Table) listReceivers() {
-	t.receivers.replace(slices.DeleteFunc(slices.Clone(t.all.items), func(p *Peer) bool { return !p.MayReceive() }))
+	t.receivers.replace(slices.DeleteFunc(slices.Clone(t.all.items), func(p *Peer) bool { return !p.receives() }))
 }
 
 // setStatic makes p a learned peer by a rule, or with nil a static one.

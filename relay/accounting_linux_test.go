@@ -117,6 +117,26 @@ func (k *bookkeeper) refuse(whom netip.AddrPort, errno unix.Errno) {
 	}
 }
 
+// A slowMember has room for a few of each batch.
+type slowMember struct {
+	book   *bookkeeper
+	place  *Attachment
+	addr   netip.AddrPort
+	room   int
+	reason Drop // of the rest
+}
+
+func (m *slowMember) Name() string { return "slow" }
+func (m *slowMember) Gone()        {}
+
+func (m *slowMember) Deliver(batch []Datagram) {
+	for _, d := range batch[:min(m.room, len(batch))] {
+		m.book.kernel.got[m.addr] = append(m.book.kernel.got[m.addr], arrival{})
+		m.place.Delivered(1, len(d.Payload))
+	}
+	m.place.Dropped(m.reason, max(0, len(batch)-m.room))
+}
+
 // TestEveryDatagramIsAccountedFor provokes every kind of drop and holds the
 // counts against each other, against what the kernel got, and against books of
 // its own, after each kind.
@@ -138,6 +158,10 @@ func everyKindOfDrop(t *testing.T, w way) {
 		rule("10.0.0.0/8", peers.MayBoth), rule("127.0.0.0/8", peers.MayBoth), cookie,
 	}
 	k := newBookkeeper(t, w, options)
+	withRoom := k.options.Peers
+	withRoom.Max = 0
+	entrance := k.Entrance()
+	var member *slowMember
 	a, b, c, deaf := numbered(1), numbered(2), numbered(3), addr("192.0.2.77:1")
 	static := addr("198.51.100.1:1")
 	k.SetStatic([]netip.AddrPort{static})
@@ -246,17 +270,41 @@ func everyKindOfDrop(t *testing.T, w way) {
 				}
 			}
 		}, 1},
+		{DropQueueFull, func() {
+			k.table.SetOptions(withRoom)
+			member = &slowMember{book: k, addr: addr("127.0.0.9:9"), room: 2, reason: DropQueueFull}
+			member.place = entrance.Member(member)
+			if verdict := member.place.Admit(member.addr, peers.TCP, peers.JoinOpen); verdict != peers.Joined {
+				t.Fatalf("want the member to join; got %v", verdict)
+			}
+			k.says(a, 5, 20)
+			k.due[member.addr] += 5
+		}, 3},
+		{DropDisconnected, func() {
+			member.reason = DropDisconnected
+			k.says(a, 4, 20)
+			k.due[member.addr] += 4
+			k.use(entrance.sender)
+			bring(t, member.place, "by the member", "", "by it, too") // which does not get it
+			linkSent = 3
+			k.from[member.addr] = 3
+			for _, p := range k.table.Receivers() {
+				k.due[p.Addr()] += 2
+			}
+		}, 2},
 		{DropStopped, func() {
 			link := k.Attach(discard{})
-			k.use(link.sender)
+			k.use(link.entrance.sender)
 			bring(t, link, "by a link", "", "by a link, too")
-			linkSent = 3
+			linkSent += 3
 			linkDue = 2
 			for _, p := range k.table.Receivers() {
 				k.due[p.Addr()] += linkDue
 			}
+			k.due[member.addr] += linkDue
 			k.socket.interrupt(time.Now().Add(-time.Second))
 			k.says(a, 5, 20)
+			k.due[member.addr] += 5
 		}, 5},
 	} {
 		step.provoke()

@@ -95,7 +95,7 @@ func checkBadPath(t *testing.T, r *Relay, clients []*client, bad int, f fault, s
 	link := r.Attach(discard{})
 	defer link.Detach()
 	var trains spy
-	makesTrains := trains.watch(newCrew(nil, link.sender))
+	makesTrains := trains.watch(newCrew(nil, link.entrance.sender))
 	for n := range 3 {
 		var batch []Datagram
 		var payloads []string

@@ -28,11 +28,12 @@ type Datagram struct {
 // It belongs to one goroutine, which uses it again and again.
 type batch struct {
 	datagrams []Datagram      // what is to be relayed, in order
-	origins   []*peers.Peer   // for each datagram, who it came from; nil: a link
+	origins   []*peers.Peer   // for each datagram, who it came from; nil: a link that is no peer
 	sources   []*peers.Source // for each datagram, the local address it was sent to
 	at        int64           // when it came, in nanoseconds since the relay was made
 	number    uint32          // how many there were before it, modulo 2³²
 
+	members  []*Attachment // the members that are to get it, in ascending order of number; nearly always nobody
 	speakers []*peers.Peer // the origins, each once, in ascending order of number
 	held     []*peers.Peer // to whom nothing is to be sent, in the same order; nearly always nobody
 }

@@ -180,8 +180,8 @@ func leftWords(left, perSecond int, what string) string {
 // of them are sent to now.
 func (x *explaining) receivers() (due, reached int) {
 	onHold := walk{x.relay.storms.watch.Held()}
-	for _, p := range x.relay.table.Receivers() {
-		if p == x.Peer {
+	for _, p := range x.relay.table.Peers() {
+		if p == x.Peer || !p.MayReceive() {
 			continue
 		}
 		due++
@@ -261,6 +261,7 @@ var failureWords = map[Drop]string{
 	DropUnreachable: "this machine has no route to it",
 	DropFiltered:    "a firewall of this machine forbids it",
 	DropSendFailed:  "the system refused them",
+	DropQueueFull:   "it takes them too slowly",
 }
 
 func onlyMay(m peers.May) string {

@@ -159,5 +159,7 @@ var advice = [drops]string{
 	DropFiltered:         "a firewall on this machine forbids sending to a receiver",
 	DropUnreachable:      "this machine has no route to a receiver",
 	DropStopped:          "what was received before a stop has a second to leave; this did not",
+	DropQueueFull:        "a client of a gateway takes datagrams too slowly; for bursts, raise the gateway's queue",
+	DropDisconnected:     "the connection of a client of a gateway ended before everything had left",
 	DropNoBuffer:         "a network interface cannot keep up; for bursts, raise socket.send_buffer or the interface's queue",
 }

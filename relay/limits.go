@@ -14,6 +14,24 @@ func (limits *Limits) tooFast(p *peers.Peer, size int, at int64) bool {
 		limits.PeerBytes > 0 && !p.Path.Bytes.Take(limits.PeerBytes, size, at)
 }
 
+// pass reports whether a datagram of p, of so many bytes, is to be relayed. If
+// not, it is counted why.
+func (limits *Limits) pass(p *peers.Peer, size int, t *tally) bool {
+	switch {
+	case p.Banned():
+		t.dropOf(p, DropBanned, 1)
+	case size == 0:
+		t.KeepAlives++
+	case !p.MaySend():
+		t.dropOf(p, DropMayNotSend, 1)
+	case limits.tooFast(p, size, t.at):
+		t.dropOf(p, DropPeerRate, 1)
+	default:
+		return true
+	}
+	return false
+}
+
 // capEgress takes out of the batch what must not leave where so many bytes may
 // in a second, for all receivers alike: if each were asked apart, those that come last would starve.
 func (r *Relay) capEgress(b *batch, receivers []*peers.Peer, perSecond int, t *tally) {
@@ -21,7 +39,7 @@ func (r *Relay) capEgress(b *batch, receivers []*peers.Peer, perSecond int, t *t
 		space  [maxBatch]*peers.Peer
 		capped = space[:0] // the origins of what is taken out
 		kept   = 0
-		others = counting{receivers: receivers}
+		others = counting{receivers: receivers, members: b.members}
 	)
 	for i := range b.datagrams {
 		to := others.than(b.origins[i])
@@ -38,10 +56,9 @@ func (r *Relay) capEgress(b *batch, receivers []*peers.Peer, perSecond int, t *t
 	if len(capped) == 0 {
 		return
 	}
-	spoke := walk{b.speakers}
-	for _, p := range receivers {
+	count := func(p *peers.Peer, spoke bool) {
 		n := len(capped)
-		if spoke.meets(p) {
+		if spoke {
 			for _, origin := range capped {
 				if origin == p {
 					n--
@@ -52,24 +69,40 @@ func (r *Relay) capEgress(b *batch, receivers []*peers.Peer, perSecond int, t *t
 			p.Path.Counts.Drop(int(DropEgressLimit), uint64(n), b.at)
 		}
 	}
+	spoke := walk{b.speakers}
+	for _, p := range receivers {
+		count(p, spoke.meets(p))
+	}
+	spoke = walk{b.speakers}
+	for _, m := range b.members {
+		count(m.peer, spoke.meets(m.peer))
+	}
 }
 
 // A counting says how many receivers there are but an origin.
 type counting struct {
 	receivers []*peers.Peer
+	members   []*Attachment
 	last      *peers.Peer // whom it was asked about last, for datagrams come in runs
 	among     int         // 1: that one is a receiver
 }
 
 func (c *counting) than(origin *peers.Peer) int {
+	all := len(c.receivers) + len(c.members)
 	if origin == nil {
-		return len(c.receivers)
+		return all
 	}
 	if origin != c.last {
 		c.last, c.among = origin, 0
-		if _, found := slices.BinarySearchFunc(c.receivers, origin, byNumber); found {
+		found := false
+		if origin.Connected() {
+			_, found = slices.BinarySearchFunc(c.members, origin, func(m *Attachment, p *peers.Peer) int { return byNumber(m.peer, p) })
+		} else {
+			_, found = slices.BinarySearchFunc(c.receivers, origin, byNumber)
+		}
+		if found {
 			c.among = 1
 		}
 	}
-	return len(c.receivers) - c.among
+	return all - c.among
 }

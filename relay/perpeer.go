@@ -43,14 +43,14 @@ const (
 	StateQuarantined       // the network says that it cannot be reached: nothing is sent to it
 	StateHeld              // nothing is sent to it for a moment, to see whether it only brings back what it gets
 	StateCut               // it brings back what it gets: that is not relayed
-	StateFailing           // what was sent to it lately could not leave: there is no route, or a firewall of this machine forbids it
+	StateFailing           // what was sent to it lately could not leave: there is no route, a firewall of this machine forbids it, or it is connected and too slow
 )
 
 // failingFor is how long a peer counts as failing after such a drop.
 const failingFor = 10 * time.Second
 
 // failures are the drops of it.
-var failures = []Drop{DropUnreachable, DropFiltered, DropSendFailed}
+var failures = []Drop{DropUnreachable, DropFiltered, DropSendFailed, DropQueueFull}
 
 // lastFailure returns the last drop that makes p a failing one, and when it was,
 // if that was lately.

@@ -68,7 +68,7 @@ type Relay struct {
 	bringing bringing
 
 	attachMu sync.Mutex // held while attached changes
-	attached atomic.Pointer[[]*Attachment]
+	attached atomic.Pointer[attached]
 
 	receiving struct { // of the goroutine in Run
 		batch  *batch
@@ -285,16 +285,7 @@ func (r *Relay) admit(b *batch, now time.Time, t *tally) {
 		if peer.Path.Source.Load() != b.sources[i] {
 			peer.Path.Source.Store(b.sources[i])
 		}
-		switch {
-		case peer.Banned():
-			t.dropOf(peer, DropBanned, 1)
-		case len(d.Payload) == 0:
-			t.KeepAlives++
-		case !peer.MaySend():
-			t.dropOf(peer, DropMayNotSend, 1)
-		case limits.tooFast(peer, len(d.Payload), b.at):
-			t.dropOf(peer, DropPeerRate, 1)
-		default:
+		if limits.pass(peer, len(d.Payload), t) {
 			b.keep(kept, i, peer)
 			b.speaks(peer)
 			kept++
@@ -331,6 +322,7 @@ func (r *Relay) relay(b *batch, out sender, brought *Attachment, t *tally) error
 	t.at = b.at
 	r.cutStorms(b, t)
 	receivers := r.table.Receivers()
+	r.seat(b)
 	t.due(b, receivers)
 	if perSecond := r.limits.Load().EgressBytes; perSecond > 0 {
 		r.capEgress(b, receivers, perSecond, t)
@@ -345,7 +337,7 @@ func (r *Relay) relay(b *batch, out sender, brought *Attachment, t *tally) error
 		}
 		return err
 	}
-	r.handOver(b, brought)
+	r.handOver(b, brought, t)
 	return nil
 }
 

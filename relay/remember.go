@@ -21,14 +21,15 @@ type Remembered struct {
 }
 
 // Remember returns what is to outlive the relay of its learned peers, in the
-// order in which they joined. Zones are numbers of interfaces. Any goroutine may
+// order in which they joined; those that are connected have to connect again.
+// Zones are numbers of interfaces. Any goroutine may
 // call it.
 func (r *Relay) Remember() []Remembered {
 	all := r.table.Peers()
 	list := make([]Remembered, 0, len(all))
 	for _, p := range all {
 		heard, ever := r.table.LastHeard(p)
-		if p.Static() || !ever {
+		if p.Static() || p.Connected() || !ever {
 			continue
 		}
 		m := Remembered{Remembered: peers.Remembered{Addr: p.Addr(), Joined: r.table.Joined(p), Heard: heard, Proof: p.Proof()}}

@@ -29,15 +29,17 @@ const (
 
 	// On the way out, counted once a receiver.
 
-	DropEgressLimit // the relay is over Limits.EgressBytes
-	DropQuarantined // the network says that the receiver cannot be reached
-	DropHeld        // the receiver is left out for a moment, to see whether it only brings back what it gets
-	DropTooBig      // longer than the way to the receiver can carry (EMSGSIZE)
-	DropFiltered    // a firewall on this machine forbids it (EPERM)
-	DropUnreachable // no route to the receiver (ENETUNREACH, EHOSTUNREACH, …)
-	DropNoBuffer    // the kernel's send buffer was full (EAGAIN, ENOBUFS)
-	DropStopped     // the relay was stopped, and there was no time left for it
-	DropSendFailed  // any other error of the send call
+	DropEgressLimit  // the relay is over Limits.EgressBytes
+	DropQuarantined  // the network says that the receiver cannot be reached
+	DropHeld         // the receiver is left out for a moment, to see whether it only brings back what it gets
+	DropTooBig       // longer than the way to the receiver can carry (EMSGSIZE)
+	DropFiltered     // a firewall on this machine forbids it (EPERM)
+	DropUnreachable  // no route to the receiver (ENETUNREACH, EHOSTUNREACH, …)
+	DropNoBuffer     // the kernel's send buffer was full (EAGAIN, ENOBUFS)
+	DropQueueFull    // the receiver is connected to a gateway, and too slow: its queue was full
+	DropDisconnected // the connection of the receiver ended before it was sent
+	DropStopped      // the relay was stopped, and there was no time left for it
+	DropSendFailed   // any other error of the send call
 
 	drops
 )
@@ -50,7 +52,7 @@ func (d Drop) String() string {
 	return [drops]string{
 		"rule", "banned", "table_full", "address_full", "never_a_peer", "may_not_send",
 		"unproven", "bad_proof", "join_rate", "peer_rate", "storm", "receive_queue_full",
-		"egress_limit", "quarantined", "held", "too_big", "filtered", "unreachable", "no_buffer", "stopped", "send_failed",
+		"egress_limit", "quarantined", "held", "too_big", "filtered", "unreachable", "no_buffer", "queue_full", "disconnected", "stopped", "send_failed",
 	}[d]
 }
 
@@ -77,7 +79,8 @@ func Drops() []Drop {
 // every receiver that it was to reach: for each datagram of Relayed, the peers
 // that may receive at that moment, but its origin if that is one of them. What
 // links bring is received and relayed as what peers send is; what they are
-// handed is no part of the second equation, for a [Link] takes all of it. The
+// handed is no part of the second equation, for a [Link] takes all of it, unless
+// it is a [Member], which is one of the receivers. The
 // drops in the receive queue were never received, and an answer to a sender
 // that has to prove itself is not delivered. See [Drop.OnTheWayOut].
 //
@@ -130,7 +133,7 @@ func (t *tally) add(other *tally) {
 
 // due counts what is to be relayed to receivers.
 func (t *tally) due(b *batch, receivers []*peers.Peer) {
-	others := counting{receivers: receivers}
+	others := counting{receivers: receivers, members: b.members}
 	for _, origin := range b.origins {
 		to := others.than(origin)
 		t.Due += uint64(to)

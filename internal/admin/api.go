@@ -23,12 +23,14 @@ type Status struct {
 	Rules    []Rule            `json:"rules"` // in the order in which they decide; the last stands for no rule
 	Rates    Rates             `json:"rates"`
 	Buffers  Buffers           `json:"buffers"`
+	Gateway  Gateway           `json:"gateway"`
 }
 
 // A PeerCount is how many peers there are.
 type PeerCount struct {
 	Learned     int `json:"learned"`
 	Static      int `json:"static"`
+	Connected   int `json:"connected"` // of the learned ones, clients of a gateway
 	Receivers   int `json:"receivers"`
 	Max         int `json:"max"` // of the learned ones; 0: no limit
 	Quarantined int `json:"quarantined"`
@@ -79,17 +81,34 @@ type Buffers struct {
 	SendUsed    int `json:"send_used"`
 }
 
+// A Gateway serves clients without UDP.
+type Gateway struct {
+	Listeners   []GatewayListener `json:"listeners"`   // none: it is off
+	Connections int               `json:"connections"` // open now, handshakes included
+	Limit       int               `json:"limit"`       // of them
+	Accepted    uint64            `json:"accepted"`    // connections that came
+	Ended       map[string]uint64 `json:"ended"`       // by why they were refused or have ended, every reason there is
+}
+
+// A GatewayListener is where clients without UDP connect.
+type GatewayListener struct {
+	Transport string `json:"transport"` // tcp, tls, ws, wss
+	Listen    string `json:"listen"`
+	Clients   int    `json:"clients"` // connected now
+}
+
 // A Peer is what is known of a peer.
 type Peer struct {
-	Address  netip.AddrPort `json:"address"`
-	Static   bool           `json:"static"`
-	Name     string         `json:"name,omitempty"` // of a static one, as configured
-	May      string         `json:"may"`
-	JoinedBy string         `json:"joined_by"` // open, cookie, secret, static
-	Joined   Time           `json:"joined"`
-	Heard    *Time          `json:"heard"`   // null: never
-	Expires  *Time          `json:"expires"` // null: never
-	State    string         `json:"state"`   // ok, quarantined, held, cut, banned, failing, silent
+	Address   netip.AddrPort `json:"address"`
+	Transport string         `json:"transport"` // udp; of a client of a gateway tcp, tls, ws, wss
+	Static    bool           `json:"static"`
+	Name      string         `json:"name,omitempty"` // of a static one, as configured
+	May       string         `json:"may"`
+	JoinedBy  string         `json:"joined_by"` // open, cookie, secret, static, connection
+	Joined    Time           `json:"joined"`
+	Heard     *Time          `json:"heard"`   // null: never
+	Expires   *Time          `json:"expires"` // null: never
+	State     string         `json:"state"`   // ok, quarantined, held, cut, banned, failing, silent
 
 	Received       uint64            `json:"received"` // from it, keep-alives included
 	ReceivedBytes  uint64            `json:"received_bytes"`
@@ -103,6 +122,9 @@ type Peer struct {
 	DeliveredRate      float64 `json:"delivered_rate"`
 	DeliveredBytesRate float64 `json:"delivered_bytes_rate"`
 }
+
+// Connected reports whether the peer is a client of a gateway.
+func (p *Peer) Connected() bool { return p.Transport != "" && p.Transport != "udp" }
 
 // A PeerPage is a part of the peers.
 type PeerPage struct {

@@ -63,7 +63,7 @@ func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, m := range plainMetrics {
 		to <- m.desc
 	}
-	for _, desc := range []*prometheus.Desc{dropsDesc, refusedDesc, peersDesc, bansDesc, buildDesc} {
+	for _, desc := range []*prometheus.Desc{dropsDesc, refusedDesc, peersDesc, bansDesc, buildDesc, clientsDesc, endedDesc} {
 		to <- desc
 	}
 }
@@ -92,6 +92,12 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	send(peersDesc, prometheus.GaugeValue, float64(status.Peers.Learned), "learned")
 	send(peersDesc, prometheus.GaugeValue, float64(status.Peers.Static), "static")
 	send(bansDesc, prometheus.GaugeValue, float64(len(c.source.Bans().Bans)))
+	for _, l := range status.Gateway.Listeners {
+		send(clientsDesc, prometheus.GaugeValue, float64(l.Clients), l.Transport)
+	}
+	for reason, count := range status.Gateway.Ended {
+		send(endedDesc, prometheus.CounterValue, float64(count), reason)
+	}
 	send(buildDesc, prometheus.GaugeValue, 1, status.Version, runtime.Version())
 }
 
@@ -106,6 +112,8 @@ var (
 	refusedDesc = describe("refused_datagrams_total", "Datagrams of senders that a rule of access keeps out, since the rules hold. The rule \"none\" stands for senders that no rule covers.", "rule")
 	peersDesc   = describe("peers", "Peers that are known.", "kind")
 	bansDesc    = describe("bans", "Bans that hold: addresses and prefixes that are kept out.")
+	clientsDesc = describe("gateway_clients", "Clients of the gateways that are connected, by what they came.", "transport")
+	endedDesc   = describe("gateway_ended_connections_total", "Connections to the gateways that were refused or have ended, by reason.", "reason")
 	buildDesc   = describe("build_info", "Always 1; the labels say what is running.", "version", "goversion")
 )
 
@@ -130,6 +138,10 @@ var plainMetrics = []plainMetric{
 	counter("stray_errors_total", "Errors of the network that match nothing that was sent; forged, or late.", func(s *Status) uint64 { return s.Counters.StrayErrors }),
 	counter("peers_joined_total", "Learned peers that have come.", func(s *Status) uint64 { return s.Counters.Joined }),
 	counter("peers_left_total", "Learned peers that have gone.", func(s *Status) uint64 { return s.Counters.Left }),
+
+	counter("gateway_accepted_connections_total", "Connections to the gateways that came, those that were closed at once included.", func(s *Status) uint64 { return s.Gateway.Accepted }),
+	gauge("gateway_connections", "Connections to the gateways that are open, handshakes included.", func(s *Status) (float64, bool) { return float64(s.Gateway.Connections), true }),
+	gauge("gateway_connections_limit", "Connections to the gateways that there may be at most; 0: the gateways are off.", func(s *Status) (float64, bool) { return float64(s.Gateway.Limit), true }),
 
 	gauge("peers_limit", "Learned peers that there may be at most; 0: no limit.", func(s *Status) (float64, bool) { return float64(s.Peers.Max), true }),
 	gauge("peers_quarantined", "Peers that nothing is sent to, for the network says that they cannot be reached.", func(s *Status) (float64, bool) { return float64(s.Peers.Quarantined), true }),

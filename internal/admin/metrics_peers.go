@@ -54,6 +54,9 @@ func (c *peerCollector) Collect(to chan<- prometheus.Metric) {
 	metered := firstOf(all, mostMetered)
 	for _, p := range metered {
 		address := p.Address.String()
+		if p.Connected() { // there may be a peer by UDP at its address
+			address = p.Transport + "://" + address
+		}
 		for _, m := range peerMetrics {
 			to <- prometheus.MustNewConstMetric(m.desc, prometheus.CounterValue, float64(m.value(p)), address)
 		}

@@ -30,6 +30,7 @@ func busy() Status {
 		Counters: Counters{Received: 101, ReceivedBytes: 102, KeepAlives: 103, Relayed: 104, NoReceiver: 112, Due: 113, Delivered: 105, DeliveredBytes: 106, Answers: 107, AnswerBytes: 108, StrayErrors: 109, Joined: 110, Left: 111},
 		Drops:    map[string]uint64{},
 		Rules:    []Rule{{From: "loopback", Refused: 201}, {From: "private", Refused: 202}, {Refused: 203}},
+		Gateway:  Gateway{Listeners: []GatewayListener{{"tcp", "[::]:9003", 4}, {"wss", "[::]:9004", 5}}, Connections: 11, Limit: 1000, Accepted: 601, Ended: map[string]uint64{"left": 602, "stuck": 603}},
 		Buffers:  Buffers{Receive: 301, ReceiveUsed: 302, Send: 303, SendUsed: 304},
 	}
 	for i, reason := range relay.Drops() {
@@ -108,6 +109,8 @@ func TestMetricsTellTheStatus(t *testing.T) {
 		"refused_datagrams_total rule=access[0]": 201, "refused_datagrams_total rule=access[1]": 202, "refused_datagrams_total rule=none": 203,
 		"receive_buffer_bytes": 301, "receive_buffer_used_bytes": 302, "send_buffer_bytes": 303, "send_buffer_used_bytes": 304,
 		"start_time_seconds": 1_700_000_000.5, "ready": 1,
+		"gateway_clients transport=tcp": 4, "gateway_clients transport=wss": 5, "gateway_connections": 11, "gateway_connections_limit": 1000, "gateway_accepted_connections_total": 601,
+		"gateway_ended_connections_total reason=left": 602, "gateway_ended_connections_total reason=stuck": 603,
 	}
 	for i, reason := range relay.Drops() {
 		want["dropped_datagrams_total reason="+reason.String()] = float64(400 + i)
@@ -193,6 +196,12 @@ func TestCountersNeverGoBack(t *testing.T) {
 			"delivered_bytes": &c.DeliveredBytes, "answers": &c.Answers, "answer_bytes": &c.AnswerBytes, "stray_errors": &c.StrayErrors, "joined": &c.Joined, "left": &c.Left} {
 			grows(n, name)
 		}
+		after.Gateway.Ended = maps.Clone(before.Gateway.Ended)
+		for reason, n := range after.Gateway.Ended {
+			grows(&n, reason)
+			after.Gateway.Ended[reason] = n
+		}
+		grows(&after.Gateway.Accepted, "accepted")
 		for i := range after.Rules {
 			grows(&after.Rules[i].Refused, "refused")
 		}
@@ -211,7 +220,7 @@ func TestCountersNeverGoBack(t *testing.T) {
 				}
 			}
 		}
-		if want := 13 + 3 + len(relay.Drops()); counters != want {
+		if want := 13 + 3 + 1 + 2 + len(relay.Drops()); counters != want {
 			t.Errorf("want %d counters, got %d", want, counters)
 		}
 	})

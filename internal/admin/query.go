@@ -25,7 +25,7 @@ type Query struct {
 	Descending    bool
 	Search        string // what the address or the name contains
 	State         string // "": any
-	Kind          string // static, learned, or "" for both
+	Kind          string // static, learned, connected, or "" for all
 }
 
 // Values writes q as a URL does.
@@ -56,6 +56,9 @@ func (q Query) Values() url.Values {
 // peerStates are the states that a peer can have.
 var peerStates = []string{"ok", "quarantined", "held", "cut", "banned", "failing", "silent"}
 
+// peerKinds are the kinds of peers; the connected ones are learned ones, too.
+var peerKinds = []string{"static", "learned", "connected"}
+
 // ParseQuery reads what Values writes. The error says what would be right.
 func ParseQuery(values url.Values) (q Query, err error) {
 	q.Limit = defaultPage
@@ -83,8 +86,8 @@ func ParseQuery(values url.Values) (q Query, err error) {
 				err = fmt.Errorf("state: unknown word %s; want one of %s", printable(value), strings.Join(peerStates, ", "))
 			}
 		case "kind":
-			if q.Kind = value; value != "static" && value != "learned" {
-				err = fmt.Errorf("kind: unknown word %s; want static or learned", printable(value))
+			if q.Kind = value; !slices.Contains(peerKinds, value) {
+				err = fmt.Errorf("kind: unknown word %s; want one of %s", printable(value), strings.Join(peerKinds, ", "))
 			}
 		default:
 			err = fmt.Errorf("unknown parameter %s; want offset, limit, sort, search, state or kind", printable(key))
@@ -140,6 +143,7 @@ func byAddress(a, b *Peer) int {
 var orders = map[string]order{
 	"address":              byAddress,
 	"name":                 by(func(p *Peer) string { return p.Name }),
+	"transport":            by(func(p *Peer) string { return p.Transport }),
 	"may":                  by(func(p *Peer) string { return p.May }),
 	"joined_by":            by(func(p *Peer) string { return p.JoinedBy }),
 	"state":                by(func(p *Peer) string { return p.State }),
@@ -192,7 +196,8 @@ func (q Query) Select(all []*Peer) PeerPage {
 		switch {
 		case q.State != "" && p.State != q.State,
 			q.Kind == "static" && !p.Static,
-			q.Kind == "learned" && p.Static:
+			q.Kind == "learned" && p.Static,
+			q.Kind == "connected" && !p.Connected():
 			return true
 		case search == "":
 			return false

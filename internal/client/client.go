@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -53,13 +54,16 @@ var ErrTooLarge = errors.New("too large for one datagram")
 type Options struct {
 	KeepAlive time.Duration // an empty datagram leaves when nothing else did for so long; 0: DefaultKeepAlive
 	Secret    []byte        // what the relay may want to be shown the knowledge of; nil: there is none
+	TLS       *tls.Config   // for tls:// and wss://, see Certificates; nil: whom the system trusts is trusted
 
 	jitter func(time.Duration) time.Duration // for tests; nil: at random
 }
 
 // Health is what a client knows of its relay. That is little, for UDP has no
 // answers: a datagram received shows that there was a relay, a refusal (ICMP
-// port unreachable) that there was none. Silence shows nothing.
+// port unreachable) that there was none. Silence shows nothing. Over a
+// connection, what is sent while there is none is refused, and what was sent to
+// a relay that ended it as soon as it had begun.
 type Health struct {
 	Received        uint64 // datagrams
 	PayloadsRefused uint64 // refusals that followed a payload; at least as many were lost, for hosts limit their ICMP
@@ -71,7 +75,7 @@ type Health struct {
 	PayloadsLost uint64 // payloads that Send took, and the relay did not, for it wanted a proof first
 }
 
-// conn is what a Client needs of its connected UDP socket.
+// conn is what a Client needs of its connected UDP socket, or of its connection.
 type conn interface {
 	Read([]byte) (int, error)
 	Write([]byte) (int, error)
@@ -83,6 +87,8 @@ type conn interface {
 type Client struct {
 	// Never change after Dial.
 	conn    conn
+	relay   string      // the address, for people
+	stream  *connection // conn, unless that is a UDP socket
 	remote  netip.AddrPort
 	ctx     context.Context // done: the client is closed
 	cancel  context.CancelFunc
@@ -97,39 +103,62 @@ type Client struct {
 
 	mu          sync.Mutex // guards what follows
 	joiner      joiner
-	sentPayload bool // the last datagram sent was none of the client's own
+	sentPayload bool   // the last datagram sent was none of the client's own
+	away        bool   // the connection is lost
+	unsettled   uint64 // payloads sent over the connection since it began
 	health      Health
 	released    chan struct{} // closed when Send need not wait any more
 }
 
-// Dial joins the relay at address, HOST:PORT, with an empty datagram. Of a name
-// with several addresses it takes the first that the system can send to. The
-// client closes when ctx is done.
+// Dial joins the relay at address, see ParseAddress, with an empty datagram. Of
+// a name with several addresses it takes the first that the system can send to.
+// The client closes when ctx is done.
 //
 // A relay that wants a proof says so, and gets it, while Receive is called: that
-// is where its answers are read.
+// is where its answers are read. It is also what connects again to a relay that
+// is reached by a connection, when that is lost. If the first one cannot be
+// made, the error is a *ConnectError.
 func Dial(ctx context.Context, address string, options Options) (*Client, error) {
-	if err := CheckAddress(address); err != nil {
+	relay, err := ParseAddress(address)
+	if err != nil {
 		return nil, err
 	}
-	dialed, err := new(net.Dialer).DialContext(ctx, "udp", address)
+	if relay.Scheme != UDP {
+		return dialConnection(ctx, relay, options)
+	}
+	dialed, err := new(net.Dialer).DialContext(ctx, "udp", relay.Host)
 	if err != nil {
 		if dns := (*net.DNSError)(nil); errors.As(err, &dns) {
 			return nil, dns
 		}
-		return nil, fmt.Errorf("connect to %s: %w", address, bare(err))
+		return nil, fmt.Errorf("connect to %s: %w", relay, bare(err))
 	}
 	socket := dialed.(*net.UDPConn)
 	_ = socket.SetReadBuffer(receiveBuffer) // less is no failure
-	remote := socket.RemoteAddr().(*net.UDPAddr).AddrPort()
-	remote = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
+	remote := addrPort(socket.RemoteAddr())
 	return start(ctx, socket, remote, options)
+}
+
+// addrPort returns addr, of UDP or TCP, as it is written.
+func addrPort(addr net.Addr) netip.AddrPort {
+	a, ok := addr.(interface{ AddrPort() netip.AddrPort })
+	if !ok {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(a.AddrPort().Addr().Unmap(), a.AddrPort().Port())
 }
 
 // start makes a client of a connected socket.
 func start(ctx context.Context, socket conn, remote netip.AddrPort, options Options) (*Client, error) {
-	c := &Client{
-		conn:     socket,
+	c := newClient(remote.String(), remote, options)
+	c.conn = socket
+	return c.start(ctx)
+}
+
+// newClient returns a client without a connection.
+func newClient(relay string, remote netip.AddrPort, options Options) *Client {
+	return &Client{
+		relay:    relay,
 		remote:   remote,
 		refused:  make(chan struct{}, 1),
 		proofs:   make(chan struct{}, 1),
@@ -138,19 +167,28 @@ func start(ctx context.Context, socket conn, remote netip.AddrPort, options Opti
 		joiner:   newJoiner(options, time.Now()),
 		released: make(chan struct{}),
 	}
+}
+
+// start begins with the connection that the client has been given, and closes it
+// if that fails.
+func (c *Client) start(ctx context.Context) (*Client, error) {
 	c.ctx, c.cancel = context.WithCancel(ctx)
 	if err := c.Send(nil); err != nil {
 		c.cancel()
-		socket.Close()
+		c.conn.Close()
 		return nil, err
 	}
-	context.AfterFunc(c.ctx, func() { socket.Close() }) // ends reads and writes that wait
+	context.AfterFunc(c.ctx, func() { c.conn.Close() }) // ends reads and writes that wait
 	c.running.Go(c.keepIn)
 	return c, nil
 }
 
-// RemoteAddr returns the relay's address.
+// RemoteAddr returns the relay's address as it was when the client began.
 func (c *Client) RemoteAddr() netip.AddrPort { return c.remote }
+
+// Relay returns what people know the relay by: its address and port, or how it
+// is reached, such as tcp://relay.example:9000.
+func (c *Client) Relay() string { return c.relay }
 
 // Send sends one datagram; an empty one is a keep-alive. It waits while the
 // system has no room, and while the relay is given a proof that it wants; when
@@ -166,7 +204,7 @@ func (c *Client) RemoteAddr() netip.AddrPort { return c.remote }
 // comes until it has said so, as payloads may not come twice.
 func (c *Client) Send(payload []byte) error {
 	if len(payload) > MaxPayload {
-		return fmt.Errorf("send %d bytes to %s: %w (at most %d)", len(payload), c.remote, ErrTooLarge, MaxPayload)
+		return fmt.Errorf("send %d bytes to %s: %w (at most %d)", len(payload), c.relay, ErrTooLarge, MaxPayload)
 	}
 	for {
 		wait, err := c.send(payload)
@@ -219,6 +257,9 @@ func (c *Client) write(datagram []byte, isPayload bool) error {
 			return nil
 		case c.ctx.Err() != nil:
 			return net.ErrClosed
+		case err == errAway:
+			c.markAway(isPayload)
+			return nil
 		case isRefused(err) && tries < roomTries:
 			// The answer to an earlier datagram: the system hands it out in
 			// place of sending this one, which can now go.
@@ -226,9 +267,9 @@ func (c *Client) write(datagram []byte, isPayload bool) error {
 		case isFull(err) && tries < roomTries && c.pause(pause):
 			pause *= 2
 		case isTooLarge(err):
-			return fmt.Errorf("send %d bytes to %s: %w", len(datagram), c.remote, ErrTooLarge)
+			return fmt.Errorf("send %d bytes to %s: %w", len(datagram), c.relay, ErrTooLarge)
 		default:
-			return fmt.Errorf("send to %s: %w", c.remote, bare(err))
+			return fmt.Errorf("send to %s: %w", c.relay, bare(err))
 		}
 	}
 }
@@ -248,6 +289,9 @@ func (c *Client) Receive(buf []byte) (int, error) {
 		switch {
 		case err == nil:
 			if c.heard(read[:n]) {
+				if c.stream != nil {
+					c.stream.settle(nil)
+				}
 				if len(buf) < smallRead {
 					n = copy(buf, read[:n])
 				}
@@ -255,6 +299,10 @@ func (c *Client) Receive(buf []byte) (int, error) {
 			}
 		case c.ctx.Err() != nil:
 			return 0, net.ErrClosed
+		case err == errAway:
+			c.lostConnection()
+		case err == errBack:
+			c.reconnected()
 		case isRefused(err):
 			c.mu.Lock()
 			last := c.sentPayload
@@ -263,7 +311,7 @@ func (c *Client) Receive(buf []byte) (int, error) {
 		case isPassing(err):
 			c.pause(receivePause)
 		default:
-			return 0, fmt.Errorf("receive from %s: %w", c.remote, bare(err))
+			return 0, fmt.Errorf("receive from %s: %w", c.relay, bare(err))
 		}
 	}
 }
@@ -316,11 +364,6 @@ func (c *Client) ProofError() *ProofError {
 	return c.shutOut()
 }
 
-// Refused yields a value after one refusal or several: the host of the relay
-// said that nothing listens there. A refusal is noticed by a call of Receive
-// that waits, or else by the next datagram sent.
-func (c *Client) Refused() <-chan struct{} { return c.refused }
-
 // Health returns what is known of the relay by now.
 func (c *Client) Health() Health {
 	c.mu.Lock()
@@ -371,33 +414,6 @@ func (c *Client) sendDue() time.Time {
 	c.joiner.lost += failed
 	c.publish()
 	return again
-}
-
-// markSent notes that a datagram is about to leave, and reports whether the
-// one before it was a payload. It comes before the write, for the refusal may
-// be there before the write returns.
-func (c *Client) markSent(payload bool) (before bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	before = c.sentPayload
-	c.sentPayload, c.health.Refusing = payload, false
-	return before
-}
-
-// markRefused notes a refusal of a payload or of a datagram of the client's
-// own. Which datagram it answers cannot be known; keep-alives leave mostly in
-// silence, so the last one sent is as good as certain.
-func (c *Client) markRefused(payload bool) {
-	c.mu.Lock()
-	c.health.Refusing = true
-	if payload {
-		c.health.PayloadsRefused++
-	}
-	c.joiner.refused(time.Now())
-	c.publish()
-	c.mu.Unlock()
-	signal(c.refused)
-	signal(c.wake)
 }
 
 // pause waits for d and reports whether the client is still open.

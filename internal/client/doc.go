@@ -3,6 +3,10 @@
 // while it is silent. A relay that wants a proof (package proof) answers an empty
 // datagram with an empty one, and only then the client gives it.
 //
+// A relay with a gateway can also be reached by TCP, TLS or WebSocket. What
+// differs then is in the file connection.go: a connection can be lost, and is
+// made again.
+//
 // It knows nothing of command lines. How payloads appear on standard input and
 // output is the business of package stream below it.
 package client

@@ -66,6 +66,7 @@ type state uint8
 
 const (
 	in       state = iota // as far as is known, what is sent is relayed
+	waiting               // there is a connection, or will be: does the relay ask for a proof?
 	doubting              // a cookie came that nobody asked for: is it still in? Payloads wait meanwhile
 	asking                // it is not in, but the relay has to say so again before anything else
 	greeting              // Hello has been sent, or will be at once
@@ -117,6 +118,8 @@ type joiner struct {
 	doubts    int       // in a row that were unfounded
 	noDoubt   time.Time // until when no doubt holds payloads back
 	shutOut   bool
+
+	unconnected bool // in state waiting: there is no connection
 
 	keepUntil time.Time // zero: payloads are not kept
 	kept      [][]byte
@@ -187,6 +190,8 @@ func (j *joiner) heard(payload []byte, now time.Time) bool {
 	case j.out():
 		j.enter(proving, now, now)
 		j.step = proved
+	case j.state == waiting:
+		j.next = now
 	default:
 		j.state, j.probing, j.refusals = in, false, 0
 		j.forget()
@@ -219,6 +224,8 @@ func (j *joiner) toldToProve(now time.Time) {
 		}
 		j.refusals++
 		j.enter(asking, now, now.Add(j.backoff(j.refusals-1)))
+	case j.state == waiting && j.refusals > 0:
+		j.enter(greeting, now, now)
 	default:
 		j.outSince, j.refusals, j.doubts, j.noDoubt = now, 0, 0, time.Time{}
 		j.enter(greeting, now, now)
@@ -271,7 +278,7 @@ func (j *joiner) due(now time.Time) (datagrams []datagram, again time.Time) {
 	if !j.keepUntil.IsZero() && !now.Before(j.keepUntil) && !j.holds() {
 		j.kept, j.keptSize, j.keepUntil = nil, 0, time.Time{}
 	}
-	if j.out() && !j.shutOut && (j.refusals >= shutOutProofs || now.Sub(j.outSince) >= shutOutAfter) {
+	if j.wanted() && !j.shutOut && (j.refusals >= shutOutProofs || now.Sub(j.outSince) >= shutOutAfter) {
 		j.shutOut = true
 		j.lost += j.early
 		j.forget()
@@ -293,7 +300,7 @@ func (j *joiner) due(now time.Time) (datagrams []datagram, again time.Time) {
 			again = j.keepUntil
 		}
 	}
-	if shut := j.outSince.Add(shutOutAfter); j.out() && !j.shutOut && shut.Before(again) {
+	if shut := j.outSince.Add(shutOutAfter); j.wanted() && !j.shutOut && shut.Before(again) {
 		again = shut
 	}
 	return datagrams, again
@@ -303,6 +310,13 @@ func (j *joiner) due(now time.Time) (datagrams []datagram, again time.Time) {
 func (j *joiner) act(now time.Time) []datagram {
 	ask := []datagram{{}}
 	switch j.state {
+	case waiting:
+		if j.unconnected {
+			j.next = now.Add(shutOutAfter)
+			return nil
+		}
+		j.refusals = 0
+		return j.letIn(now)
 	case doubting:
 		if j.step == 1 {
 			j.doubts++
@@ -399,40 +413,4 @@ func (j *joiner) keepAliveDue() time.Time {
 		sooner(j.emptyAt.Add(j.keepAlive))
 	}
 	return due
-}
-
-// sends notes that a payload, or an empty datagram of the user's, is about to
-// leave.
-func (j *joiner) sends(empty bool, now time.Time) {
-	j.sentAt, j.refusing = now, false
-	if empty {
-		j.asks(now)
-	}
-}
-
-// sent notes that a payload has left, and keeps it if the relay may turn out
-// not to have taken it, or, from what came meanwhile, is known not to have.
-func (j *joiner) sent(payload []byte, now time.Time) {
-	if !j.out() && (j.asked || !j.probing) {
-		return
-	}
-	j.early++
-	if !j.out() && !now.Before(j.keepUntil) {
-		return
-	}
-	size := len(payload) + keptOverhead
-	var room []byte
-	for len(j.kept) > 0 && j.keptSize+size > keepBytes {
-		room = j.kept[0]
-		j.kept[0] = nil
-		j.kept = j.kept[1:]
-		j.keptSize -= len(room) + keptOverhead
-	}
-	j.kept = append(j.kept, append(room[:0], payload...))
-	j.keptSize += size
-}
-
-// forget drops what was kept, and keeps no more of what is sent.
-func (j *joiner) forget() {
-	j.kept, j.keptSize, j.early, j.keepUntil = nil, 0, 0, time.Time{}
 }

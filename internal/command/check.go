@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"udprelay/internal/config"
+	"udprelay/internal/daemon"
 )
 
 func checkCommand(world World) *cli.Command {
@@ -18,8 +19,8 @@ func checkCommand(world World) *cli.Command {
 		Description: `Reads FILE, or what UDPRELAY_CONFIG names, or else the built-in defaults;
 "-" is standard input. The environment (UDPRELAY_...) counts, as it does for
 serve. A good configuration is printed with every key; a bad one exits with 78
-and a line for each mistake. That the file of the secret cannot be read is a
-warning, for serve may run as another user.
+and a line for each mistake. That the file of the secret or a certificate cannot
+be read is a warning, for serve may run as another user.
 
 Examples:
   udprelay check                      # the defaults, to start a file from
@@ -49,7 +50,10 @@ func check(world World, name string, quiet bool) error {
 		return err
 	}
 	warnOfMachine(world, loaded)
-	warnOfSecret(world, loaded)
+	_, warnings, err := loaded.ReadSecret()
+	warnOfFile(world, warnings, err)
+	_, warnings, err = daemon.Certificates(loaded)
+	warnOfFile(world, warnings, err)
 	_, err = world.Stdout.Write(loaded.YAML())
 	return err
 }
@@ -61,10 +65,9 @@ func warnOfMachine(world World, loaded *config.Config) {
 	}
 }
 
-// warnOfSecret says what is wrong with the file of the secret. That it cannot
-// be read is a warning only, for serve may run as another user or elsewhere.
-func warnOfSecret(world World, loaded *config.Config) {
-	_, warnings, err := loaded.ReadSecret()
+// warnOfFile says what is wrong with a file that the configuration names. That it
+// cannot be read is a warning only, for serve may run as another user or elsewhere.
+func warnOfFile(world World, warnings []config.Warning, err error) {
 	if err != nil {
 		fmt.Fprintf(world.Stderr, "udprelay: warning: %v; serve would not start as this user\n", err)
 	}

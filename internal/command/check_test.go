@@ -92,6 +92,23 @@ socket:
   trains: auto
   coalesce: 0
 
+gateway:
+  tcp:
+    listen: ""
+  tls:
+    listen: ""
+    certificate: ""
+    key: ""
+    client_ca: ""
+  websocket:
+    listen: ""
+    tls: false
+    path: /
+    origins: []
+  connections: 1000
+  queue: 1MiB
+  idle: 0
+
 admin:
   socket: ""
   group: ""
@@ -162,6 +179,21 @@ func TestCheckWarnsOfTheFileOfTheSecret(t *testing.T) {
 		}
 		runCheck(t, "", environ, "--quiet").want(t, outcome{0, "", ""})
 	}
+}
+
+func TestCheckWarnsOfTheFilesOfACertificate(t *testing.T) {
+	directory := t.TempDir()
+	missing, there := filepath.Join(directory, "missing"), filepath.Join(directory, "tls.key")
+	if err := os.WriteFile(there, []byte("-----BEGIN PRIVATE KEY-----\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	environ := []string{"UDPRELAY_GATEWAY_TLS_LISTEN=:9003", "UDPRELAY_GATEWAY_TLS_CERTIFICATE=" + missing, "UDPRELAY_GATEWAY_TLS_KEY=" + there}
+	got := runCheck(t, "", environ)
+	want := "udprelay: warning: " + missing + ": gateway.tls.certificate: there is no such file; serve would not start as this user\n"
+	if got.code != 0 || got.stderr != want || !strings.Contains(got.stdout, "\n    key: ") {
+		t.Errorf("want 0, the configuration and the warning %q, got %+v", want, got)
+	}
+	runCheck(t, "", environ, "--quiet").want(t, outcome{0, "", ""})
 }
 
 func TestCheckQuietlySaysNothingOfAGoodFile(t *testing.T) {

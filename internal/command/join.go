@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"strings"
 	"syscall"
 	"time"
 
@@ -70,6 +69,14 @@ the input ends, the exit code is 69. For this join stays 100 milliseconds after
 the end of the input; give a relay further away, which may want a proof, more
 time with --wait 1s.
 
+Where no UDP gets through, and the relay has a gateway: tcp://HOST:PORT,
+tls://HOST:PORT, ws://HOST:PORT/PATH and wss://HOST:PORT/PATH reach it by TCP, TLS
+and WebSocket. If the first connection cannot be made, the exit code is 69 at
+once. One that is lost is made again, after a quarter of a second, later up to
+15; join says that it is lost, and that there is another one. What is read from
+the input meanwhile is lost, and the exit code is 69 in the end. A relay's
+certificate is checked against those that this system trusts, or --ca.
+
 Examples:
   udprelay join localhost:9000                          # chat: type, and everyone else reads it
   echo "deploy done" | udprelay join relay.example:9000 # say one line and leave
@@ -77,7 +84,9 @@ Examples:
   udprelay join --no-input localhost:9000 | grep ERROR  # only listen
   echo "01 02:ff" | udprelay join --hex --wait 2s localhost:9000  # send 3 bytes, show what is said to that
   udprelay join --raw --no-input '[::1]:9000' > dump    # payloads as they are
-  udprelay join --secret-file relay.secret relay.example:9000  # a relay whose rule says join: secret`
+  udprelay join --secret-file relay.secret relay.example:9000  # a relay whose rule says join: secret
+  udprelay join tcp://relay.example:9000                # where no UDP gets through
+  udprelay join --ca ca.pem wss://relay.example:9443/   # by WebSocket, encrypted`
 
 func joinCommand(world World) *cli.Command {
 	return &cli.Command{
@@ -92,6 +101,10 @@ func joinCommand(world World) *cli.Command {
 			&cli.DurationFlag{Name: "wait", Usage: "go on receiving for `DURATION` when the input has ended"},
 			&cli.BoolFlag{Name: "no-input", Usage: "leave standard input alone, receive until stopped", DisableDefaultText: true},
 			&cli.StringFlag{Name: "secret-file", Usage: "`FILE` with the secret, for a relay that wants one"},
+			&cli.StringFlag{Name: "ca", Usage: "`FILE` with the certificate of who has signed the relay's, for tls:// and wss://"},
+			&cli.StringFlag{Name: "certificate", Usage: "`FILE` with a certificate of this client, for a relay that wants one"},
+			&cli.StringFlag{Name: "key", Usage: "`FILE` with the key of --certificate"},
+			&cli.StringFlag{Name: "server-name", Usage: "`NAME` that the relay's certificate has to be for, if not the host"},
 			&cli.DurationFlag{Name: "keep-alive", Value: client.DefaultKeepAlive, Usage: "send an empty datagram when nothing was sent for `DURATION`"},
 		},
 		Action: func(c *cli.Context) error {
@@ -113,6 +126,11 @@ func joinCommand(world World) *cli.Command {
 // join runs the session; ctx is done when a signal has stopped it.
 func join(ctx context.Context, world World, c *cli.Context) error {
 	settings := client.Options{KeepAlive: c.Duration("keep-alive")}
+	certificates, err := joinCertificates(c).Load()
+	if bad := (*client.CertificateError)(nil); errors.As(err, &bad) {
+		return &noCertificate{bad}
+	}
+	settings.TLS = certificates
 	if name := c.String("secret-file"); name != "" {
 		secret, err := proof.ReadSecret(name)
 		if err != nil {
@@ -123,6 +141,9 @@ func join(ctx context.Context, world World, c *cli.Context) error {
 	relay, err := client.Dial(ctx, c.Args().First(), settings)
 	if ctx.Err() != nil {
 		return nil
+	}
+	if failed := (*client.ConnectError)(nil); errors.As(err, &failed) {
+		return &unreachable{err, failed.Hint}
 	}
 	if err != nil {
 		return &unreachable{err, ""}
@@ -147,17 +168,29 @@ func join(ctx context.Context, world World, c *cli.Context) error {
 		options.In = nil
 	}
 	if isTerminal(world.Stderr) {
-		options.Say(greeting(relay.RemoteAddr().String(), options))
+		options.Say(greeting(relay.Relay(), options))
 	}
 
 	err = stream.Run(ctx, relay, options)
 	if unproven := (*stream.UnprovenError)(nil); errors.As(err, &unproven) {
 		return &unreachable{err, proofHint(unproven.Why)}
 	}
-	if errors.As(err, new(*stream.RefusedError)) {
-		return &unreachable{err, "is the relay running there? start one with: udprelay serve"}
+	if refused := (*stream.RefusedError)(nil); errors.As(err, &refused) {
+		return &unreachable{err, refusedHint(refused)}
 	}
 	return err
+}
+
+// refusedHint is the way out when there is no relay, or none that lets this
+// client in.
+func refusedHint(refused *stream.RefusedError) string {
+	switch {
+	case refused.Why != nil:
+		return refused.Why.Hint
+	case refused.Connects:
+		return "it is there again; send again what was lost"
+	}
+	return "is the relay running there? start one with: udprelay serve"
 }
 
 // proofHint is the way out when the relay accepts no proof.
@@ -184,42 +217,6 @@ func greeting(addr string, options stream.Options) string {
 		return fmt.Sprintf("sending to %s; what you type goes to everyone else, Ctrl-Z and Enter end", addr)
 	}
 	return fmt.Sprintf("sending to %s; what you type goes to everyone else, Ctrl-D ends", addr)
-}
-
-// checkJoin refuses command lines that make no sense, before anything is sent.
-func checkJoin(c *cli.Context) error {
-	refuse := func(format string, args ...any) error {
-		return &usageFailure{fmt.Sprintf(format, args...), helpHint(c)}
-	}
-	if !c.Args().Present() {
-		return &usageFailure{"no relay is named", "want HOST:PORT, such as localhost:9000"}
-	}
-	if stray := c.Args().Get(1); strings.HasPrefix(stray, "-") {
-		return &usageFailure{fmt.Sprintf("unexpected argument %q", stray), "flags go before HOST:PORT"}
-	}
-	if err := noMoreThan(c, 1); err != nil {
-		return err
-	}
-	if bad := (*client.AddressError)(nil); errors.As(client.CheckAddress(c.Args().First()), &bad) {
-		return &usageFailure{bad.Error(), "want HOST:PORT, such as " + bad.Want}
-	}
-	switch size, wait, keepAlive := c.Int("size"), c.Duration("wait"), c.Duration("keep-alive"); {
-	case c.Bool("hex") && c.Bool("raw"):
-		return refuse("--hex and --raw exclude each other")
-	case c.IsSet("size") && !c.Bool("raw"):
-		return refuse("--size has a meaning only with --raw")
-	case size < 1 || size > client.MaxPayload:
-		return refuse("--size %d: want 1 to %d bytes", size, client.MaxPayload)
-	case c.IsSet("wait") && c.Bool("no-input"):
-		return refuse("--wait begins when the input ends, so it has no meaning with --no-input")
-	case wait < 0:
-		return refuse("--wait %v: want 0s or more", wait)
-	case c.IsSet("secret-file") && c.String("secret-file") == "":
-		return refuse("--secret-file names no file")
-	case keepAlive < leastKeepAlive:
-		return refuse("--keep-alive %v: want %v or more", keepAlive, leastKeepAlive)
-	}
-	return nil
 }
 
 // noSecret is a file of --secret-file without a secret.

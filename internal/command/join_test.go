@@ -273,9 +273,20 @@ func TestJoinExamplesRun(t *testing.T) {
 }
 
 func runExample(t *testing.T, example string) {
-	relay := relaytest.Start(t)
 	example = example[:strings.IndexAny(example, "|>#\n")]
+	if strings.Contains(example, "://") {
+		runConnectedExample(t, example)
+		return
+	}
+	relay := relaytest.Start(t)
 	example = strings.NewReplacer("localhost:9000", relay.Addr, "relay.example:9000", relay.Addr, "'[::1]:9000'", relay.Addr, "relay.secret", secretFile(t, "s")).Replace(example)
+	wantExampleEnd(t, example, func() { relay.Send(t, relay.Next(t).From, "to nobody") })
+}
+
+// wantExampleEnd runs an example, and wants it to end when the relay has said
+// something.
+func wantExampleEnd(t *testing.T, example string, say func()) {
+	t.Helper()
 	stdin, typed := io.Pipe() // stays open
 	defer typed.Close()
 	var stderr bytes.Buffer
@@ -284,7 +295,7 @@ func runExample(t *testing.T, example string) {
 		ended <- command.Run(append([]string{"udprelay", "join"}, strings.Fields(example)...),
 			command.World{Stdin: stdin, Stdout: gone{}, Stderr: &stderr})
 	}()
-	relay.Send(t, relay.Next(t).From, "to nobody")
+	say()
 	if code := <-ended; code != 0 || stderr.Len() > 0 {
 		t.Errorf("want exit code 0 in silence, got %d, %q", code, stderr.String())
 	}

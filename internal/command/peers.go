@@ -33,7 +33,7 @@ COLUMNS in the environment says how wide it is.
 States: ok; silent, not heard for three quarters of the expiry; quarantined, it
 cannot be reached and nothing is sent to it; held and cut, it seems to bring back
 what it gets; failing, what was sent to it lately could not leave this machine (no
-route, a firewall); banned.
+route, a firewall, or a client of a gateway that is too slow); banned.
 
 Numbers have SI prefixes: 1.23k is 1,230. INB and OUTB are payload bytes. --json
 has all exactly, as the API tells it, in one object.
@@ -81,7 +81,7 @@ func peersCommand(world World) *cli.Command {
 			&cli.StringFlag{Name: "sort", Usage: "sort by `FIELD`, such as received; -FIELD: the largest first"},
 			&cli.StringFlag{Name: "search", Usage: "only peers with `TEXT` in their address or name"},
 			&cli.StringFlag{Name: "state", Usage: "only peers in the state `WORD`"},
-			&cli.StringFlag{Name: "kind", Usage: "only peers of the kind `WORD`: static or learned"},
+			&cli.StringFlag{Name: "kind", Usage: "only peers of the kind `WORD`: static, learned or connected"},
 			&cli.IntFlag{Name: "limit", Value: defaultPeers, Usage: "`NUMBER` of peers at most; 0: all"},
 		}, socketFlags()),
 		Action: func(c *cli.Context) error {
@@ -130,7 +130,11 @@ func askPeers(ctx context.Context, client admin.Client, query admin.Query, limit
 		}
 	}
 	var all admin.PeerPage
-	seen := map[netip.AddrPort]bool{}
+	type place struct {
+		address   netip.AddrPort
+		transport string
+	}
+	seen := map[place]bool{}
 	for {
 		query.Limit = peersAtOnce
 		if limit > 0 {
@@ -142,8 +146,8 @@ func askPeers(ctx context.Context, client admin.Client, query admin.Query, limit
 		}
 		all.Total, all.Matched = page.Total, page.Matched
 		for _, p := range page.Peers {
-			if !seen[p.Address] {
-				seen[p.Address] = true
+			if at := (place{p.Address, p.Transport}); !seen[at] {
+				seen[at] = true
 				all.Peers = append(all.Peers, p)
 			}
 		}
@@ -208,6 +212,9 @@ func (t toldPeers) lines(width int) []string {
 		names.shortest = 12
 		columns = append(columns, names)
 	}
+	if slices.ContainsFunc(t.Peers, func(p admin.Peer) bool { return p.Connected() }) {
+		columns = append(columns, text("VIA", 6, 0, func(p *admin.Peer) string { return printable(p.Transport) }))
+	}
 	reasons := text("DROPPED FOR", 13, 0, reasonsOf)
 	reasons.shortest = 20
 	columns = append(columns,
@@ -243,13 +250,16 @@ func nameOf(p *admin.Peer) string {
 
 // reasonsOf returns why datagrams from or to a peer were dropped, the most
 // frequent reason first.
-func reasonsOf(p *admin.Peer) string {
-	reasons := slices.SortedFunc(maps.Keys(p.Dropped), func(a, b string) int {
-		return cmp.Or(cmp.Compare(p.Dropped[b], p.Dropped[a]), cmp.Compare(a, b))
+func reasonsOf(p *admin.Peer) string { return mostFirst(p.Dropped) }
+
+// mostFirst writes how often there was each reason, the most frequent one first.
+func mostFirst(counts map[string]uint64) string {
+	reasons := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b))
 	})
 	var texts []string
 	for _, reason := range reasons {
-		texts = append(texts, fmt.Sprintf("%s %s", printable(reason), short(p.Dropped[reason])))
+		texts = append(texts, fmt.Sprintf("%s %s", printable(reason), short(counts[reason])))
 	}
 	return strings.Join(texts, ", ")
 }

@@ -138,15 +138,15 @@ func TestPeersAreATable(t *testing.T) {
 	table("66", "--kind", "static", "--sort", "-address").want(t, outcome{0, `ADDRESS              STATE          HEARD   IN/S  OUT/S  DROPS
 203.0.113.200:40000  ok             never      0      0      0
 192.0.2.1:2055       quarantined    never      0      0  1.51k
-2 of 4 peers
+2 of 5 peers
 `, ""})
 	table("50", "--search", "2001:DB8", "--state", "silent").want(t, outcome{0, `ADDRESS              STATE     HEARD   IN/S  OUT/S
 [2001:db8::7]:50001  silent    never    5.5    100
-1 of 4 peers
+1 of 5 peers
 `, ""})
 	table("50", "--limit", "1", "--kind", "static").want(t, outcome{0, `ADDRESS            STATE         IN/S  OUT/S
 192.0.2.1:2055     quarantined      0      0
-1 of 2 that match, of 4 peers
+1 of 2 that match, of 5 peers
 `, ""})
 	for _, columns := range []string{"", "x", "-1", "0"} { // any width, in a pipe
 		if got := table(columns); !strings.Contains(got.stdout, "quarantined 1.50k, no_buffer 3, too_big 3\n") || got.code != 0 {

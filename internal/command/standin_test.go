@@ -148,6 +148,11 @@ func busyStatus() admin.Status {
 		},
 		Rates:   admin.Rates{Received: 1234.5, ReceivedBytes: 1234567, Delivered: 14800, DeliveredBytes: 12.3e6, Dropped: 0.02},
 		Buffers: admin.Buffers{Receive: 8 << 20, ReceiveUsed: 1536, Send: 16 << 20},
+		Gateway: admin.Gateway{
+			Listeners:   []admin.GatewayListener{{Transport: "tcp", Listen: "[::]:9000", Clients: 11}, {Transport: "wss", Listen: "192.0.2.1:9443", Clients: 1}},
+			Connections: 13, Limit: 1000, Accepted: 1713,
+			Ended: map[string]uint64{"left": 40, "stuck": 2, "not_let_in": 1500, "bad_proof": 158, "too_many": 0},
+		},
 	}
 }
 
@@ -164,5 +169,7 @@ func somePeers() []admin.Peer {
 			ReceivedRate: 1234, ReceivedBytesRate: 123400, DeliveredRate: 0.02, DeliveredBytesRate: 12.34},
 		{Address: netip.MustParseAddrPort("[2001:db8::7]:50001"), May: "both", JoinedBy: "cookie", Joined: *before(50 * time.Second), Heard: before(49 * time.Second), Expires: before(-11 * time.Second),
 			State: "silent", ReceivedRate: 5.55, DeliveredRate: 99.96},
+		{Address: netip.MustParseAddrPort("192.0.2.7:50001"), Transport: "tcp", May: "both", JoinedBy: "connection", Joined: *before(70 * time.Second), Heard: before(69 * time.Second),
+			State: "failing", Delivered: 2000, DeliveredBytes: 400000, DeliveredRate: 20, Dropped: map[string]uint64{"queue_full": 70}, DroppedTotal: 70},
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"udprelay/internal/admin"
+	"udprelay/internal/gateway"
 	"udprelay/relay"
 )
 
@@ -89,6 +90,12 @@ func (s toldStatus) lines(int) []string {
 	if s.Peers.Banned > 0 {
 		add("", "%s static and banned: udprelay peers --state banned", counted(s.Peers.Banned))
 	}
+	for _, l := range s.Gateway.Listeners {
+		add("gateway", "%s at %s: %s connected", printable(l.Transport), printable(l.Listen), counted(l.Clients))
+	}
+	for _, ended := range endedConnections(s.Gateway.Ended) {
+		add("", "%s", ended)
+	}
 	r, n := s.Rates, s.Counters
 	add("now", "%s in/s (%s/s), %s out/s (%s/s), %s dropped/s",
 		shortRate(r.Received), bytesOf(shortRate(r.ReceivedBytes)), shortRate(r.Delivered), bytesOf(shortRate(r.DeliveredBytes)), shortRate(r.Dropped))
@@ -102,6 +109,36 @@ func (s toldStatus) lines(int) []string {
 	}
 	add("buffers", "%s; %s", buffer("receive", s.Buffers.ReceiveUsed, s.Buffers.Receive), buffer("send", s.Buffers.SendUsed, s.Buffers.Send))
 	return append(append(lines, s.dropLines()...), s.ruleLines()...)
+}
+
+// endedConnections says how many connections to the gateways were refused and how
+// many have ended, and why, the most frequent reason first.
+func endedConnections(byReason map[string]uint64) (lines []string) {
+	refused, ended := make(map[string]uint64), make(map[string]uint64)
+	for reason, count := range byReason {
+		if count > 0 {
+			ended[reason] = count
+		}
+	}
+	for _, reason := range gateway.Reasons() {
+		if count := ended[reason.String()]; count > 0 && reason.Refused() {
+			refused[reason.String()] = count
+			delete(ended, reason.String())
+		}
+	}
+	for _, part := range []struct {
+		what    string
+		reasons map[string]uint64
+	}{{"refused", refused}, {"ended", ended}} {
+		var total uint64
+		for _, count := range part.reasons {
+			total += count
+		}
+		if total > 0 {
+			lines = append(lines, fmt.Sprintf("%s connections %s: %s", counted(total), part.what, mostFirst(part.reasons)))
+		}
+	}
+	return lines
 }
 
 func buffer(name string, used, size int) string {
@@ -132,6 +169,8 @@ var dropHints = map[relay.Drop]string{
 	relay.DropFiltered:         "a firewall on this machine forbids it",
 	relay.DropUnreachable:      "no route to the receiver",
 	relay.DropNoBuffer:         "too much at once: raise socket.send_buffer",
+	relay.DropQueueFull:        "a client of a gateway that is too slow",
+	relay.DropDisconnected:     "the connection ended before it could leave",
 	relay.DropStopped:          "the relay stopped before it could leave",
 	relay.DropSendFailed:       "another error of the kernel; see the log",
 }

@@ -20,16 +20,16 @@ type endpoint struct {
 	port int
 }
 
-func parseListen(text string) (endpoint, string) {
-	e, wrong := parseEndpoint(text, listenWant)
+// parseToListen takes apart where to listen; judge says what is wrong with its
+// host.
+func parseToListen(text, want string, judge func(text string, e endpoint) (wrong string)) (endpoint, string) {
+	e, wrong := parseEndpoint(text, want)
 	switch {
 	case wrong != "":
 	case e.port < 0 || e.port > 65535:
-		wrong = beyondPorts(text)
-	case e.host == "*":
-		wrong = fmt.Sprintf(`"*" is no host; want ":%d" for every address`, e.port)
-	case e.host != "":
-		wrong = checkHost(e, "an address of this machine")
+		wrong = fmt.Sprintf("port %s is out of range; want 1 to 65535 (0 lets the system choose)", portOf(text))
+	default:
+		wrong = judge(text, e)
 	}
 	if wrong != "" {
 		return endpoint{}, wrong
@@ -37,35 +37,35 @@ func parseListen(text string) (endpoint, string) {
 	return e, ""
 }
 
-// parseHTTP takes apart where the relay answers HTTP. Nowhere, "" or None, is
-// the zero endpoint.
-func parseHTTP(text string) (endpoint, string) {
-	if text == "" || text == None {
+// parseOrNone does what parseToListen does. Nowhere, "" or None, is the zero
+// endpoint.
+func parseOrNone(text, want string, judge func(text string, e endpoint) (wrong string)) (endpoint, string) {
+	if given(text) == "" {
 		return endpoint{}, ""
 	}
 	if near := closest(text, []string{None}); near != "" && !strings.Contains(text, ":") {
 		return endpoint{}, fmt.Sprintf("unknown word %q; did you mean %q?", text, near)
 	}
-	e, wrong := parseEndpoint(text, httpWant)
-	switch {
-	case wrong != "":
-	case e.port < 0 || e.port > 65535:
-		wrong = beyondPorts(text)
-	case e.host == "" || e.host == "*":
-		// Nobody is to open it to others by leaving something out.
-		wrong = fmt.Sprintf(`%q stands for every address; want "127.0.0.1:%d", or "[::]:%d" if others are to read who the peers are`, text, e.port, e.port)
-	default:
-		wrong = checkHost(e, "an address of this machine")
-	}
-	if wrong != "" {
-		return endpoint{}, wrong
-	}
-	return e, ""
+	return parseToListen(text, want, judge)
 }
 
-// beyondPorts is what is wrong with text, whose port is none to listen on.
-func beyondPorts(text string) string {
-	return fmt.Sprintf("port %s is out of range; want 1 to 65535 (0 lets the system choose)", portOf(text))
+// judgeListen lets the host be left out, which stands for every address.
+func judgeListen(_ string, e endpoint) (wrong string) {
+	switch e.host {
+	case "":
+		return ""
+	case "*":
+		return fmt.Sprintf(`"*" is no host; want ":%d" for every address`, e.port)
+	}
+	return checkHost(e, "an address of this machine")
+}
+
+// judgeHTTP does not: nobody is to open it to others by leaving something out.
+func judgeHTTP(text string, e endpoint) (wrong string) {
+	if e.host == "" || e.host == "*" {
+		return fmt.Sprintf(`%q stands for every address; want "127.0.0.1:%d", or "[::]:%d" if others are to read who the peers are`, text, e.port, e.port)
+	}
+	return checkHost(e, "an address of this machine")
 }
 
 func parseStatic(text string) (endpoint, string) {

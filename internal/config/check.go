@@ -12,7 +12,7 @@ import (
 // checkStatic refuses static peers that are there twice, that the socket
 // cannot reach, or that are the relay itself.
 func (l *loader) checkStatic() {
-	if slices.ContainsFunc(l.mistakes, func(m mistake) bool { return m.key == "listen" }) {
+	if l.mistaken("listen") {
 		l.listen = endpoint{} // whatever it is now, it is not what was meant
 	}
 	firsts := map[string]origin{}

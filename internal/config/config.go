@@ -50,6 +50,8 @@ type Config struct {
 		Coalesce time.Duration
 	}
 
+	Gateway Gateway
+
 	Admin struct {
 		// Socket is the name of the unix socket for control: "" stands for
 		// control.sock in the runtime directory, None for no control; any other
@@ -88,8 +90,8 @@ const (
 	TrainsOff  = "off"
 )
 
-// None is the word of admin.socket, admin.group, admin.http and state.file for
-// none.
+// None is the word for none of admin.socket, admin.group, admin.http, state.file
+// and the addresses and files of gateway.
 const None = "none"
 
 // The words of log.format.
@@ -97,6 +99,37 @@ const (
 	FormatText = "text"
 	FormatJSON = "json"
 )
+
+// A Gateway is how clients without UDP take part.
+type Gateway struct {
+	TCP struct {
+		// Listen is where clients connect by TCP: host:port as in Config.Listen,
+		// or "" or None for nowhere.
+		Listen string
+	}
+
+	TLS struct {
+		Listen string // the same, with TLS
+
+		// Certificate, Key and ClientCA are the absolute names of PEM files, or
+		// "" or None: the certificate of the relay, its private key, and the
+		// certificates by one of which those of clients must be signed. The first
+		// two are there together, and where a gateway uses TLS; ClientCA is there
+		// if clients need a certificate.
+		Certificate, Key, ClientCA string
+	}
+
+	WebSocket struct {
+		Listen  string   // as TCP.Listen
+		TLS     bool     // with the certificate of TLS
+		Path    string   // of the URL; it begins with "/" and needs no escape
+		Origins []string // such as https://app.example, or "*"; they need no order
+	}
+
+	Connections int           // at once, of all gateways, 1 to 100,000
+	Queue       int           // bytes that may wait for one client, 64 KiB to 64 MiB
+	Idle        time.Duration // how long a client may send nothing, 100ms to 24h; 0: for ever
+}
 
 // A StaticPeer is a peer that is always there.
 type StaticPeer struct {
@@ -137,6 +170,8 @@ func Load(defaults []byte, file *File, environ []string, flags []Setting) (*Conf
 	l.readFlags(flags)
 	l.checkStatic()
 	l.checkSecret()
+	l.checkTCP()
+	l.checkTLS()
 	if err := l.err(); err != nil {
 		return nil, nil, err
 	}
@@ -145,5 +180,6 @@ func Load(defaults []byte, file *File, environ []string, flags []Setting) (*Conf
 	l.checkCoalesce()
 	l.checkGroup()
 	l.checkHTTP()
+	l.checkOrigins()
 	return &l.config, l.warnings, nil
 }

@@ -94,6 +94,11 @@ type origin struct {
 
 func (o origin) place(key string) Place { return Place{o.source, o.line, o.column, key} }
 
+// compare orders origins by their kinds, and those of a file by their places.
+func (o origin) compare(other origin) int {
+	return cmp.Or(o.kind-other.kind, o.line-other.line, o.column-other.column)
+}
+
 // String names the origin in the message of another one.
 func (o origin) String() string {
 	if o.line > 0 {
@@ -113,6 +118,11 @@ func (l *loader) fail(at origin, key, message string) {
 	l.mistakes = append(l.mistakes, mistake{at, key, message})
 }
 
+// mistaken reports whether the value of a key is wrong in one of the sources.
+func (l *loader) mistaken(key string) bool {
+	return slices.ContainsFunc(l.mistakes, func(m mistake) bool { return m.key == key })
+}
+
 // full reports whether there are so many mistakes that more do not help.
 func (l *loader) full() bool { return len(l.mistakes) >= maxErrors }
 
@@ -125,9 +135,7 @@ func (l *loader) err() error {
 	if len(l.mistakes) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(l.mistakes, func(a, b mistake) int {
-		return cmp.Or(a.at.kind-b.at.kind, a.at.line-b.at.line, a.at.column-b.at.column)
-	})
+	slices.SortStableFunc(l.mistakes, func(a, b mistake) int { return a.at.compare(b.at) })
 	var errs Errors
 	for _, m := range l.mistakes[:min(len(l.mistakes), maxErrors)] {
 		errs = append(errs, Error{m.at.place(m.key), m.message})

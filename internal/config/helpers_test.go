@@ -8,3 +8,11 @@ import (
 
 // comparePrefixes lets cmp compare addresses, whose fields it cannot see.
 var comparePrefixes = cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
+
+// texts returns warnings as they are said.
+func texts(warnings []Warning) (list []string) {
+	for _, w := range warnings {
+		list = append(list, w.String())
+	}
+	return list
+}

@@ -43,6 +43,8 @@ func (c *Config) YAML() []byte {
 	fmt.Fprintf(&b, "  trains: %s\n", c.Socket.Trains)
 	fmt.Fprintf(&b, "  coalesce: %s\n", formatDurationOrNone(c.Socket.Coalesce))
 
+	c.Gateway.yaml(&b)
+
 	fmt.Fprintf(&b, "\nadmin:\n")
 	fmt.Fprintf(&b, "  socket: %q\n", c.Admin.Socket)
 	fmt.Fprintf(&b, "  group: %q\n", c.Admin.Group)
@@ -58,6 +60,22 @@ func (c *Config) YAML() []byte {
 	return b.Bytes()
 }
 
+// yaml writes the section gateway.
+func (g *Gateway) yaml(b *bytes.Buffer) {
+	fmt.Fprintf(b, "\ngateway:\n")
+	fmt.Fprintf(b, "  tcp:\n    listen: %q\n", g.TCP.Listen)
+	fmt.Fprintf(b, "  tls:\n    listen: %q\n", g.TLS.Listen)
+	fmt.Fprintf(b, "    certificate: %q\n    key: %q\n    client_ca: %q\n", g.TLS.Certificate, g.TLS.Key, g.TLS.ClientCA)
+	fmt.Fprintf(b, "  websocket:\n    listen: %q\n    tls: %t\n", g.WebSocket.Listen, g.WebSocket.TLS)
+	fmt.Fprintf(b, "    path: %s\n    origins:%s\n", quoteIfNeeded(g.WebSocket.Path), brackets(len(g.WebSocket.Origins)))
+	for _, origin := range g.WebSocket.Origins {
+		fmt.Fprintf(b, "    - %s\n", quoteIfNeeded(origin))
+	}
+	fmt.Fprintf(b, "  connections: %d\n", g.Connections)
+	fmt.Fprintf(b, "  queue: %s\n", formatSize(g.Queue))
+	fmt.Fprintf(b, "  idle: %s\n", formatDurationOrNone(g.Idle))
+}
+
 // brackets is what stands after the key of a list of n items.
 func brackets(n int) string {
 	if n == 0 {
@@ -66,11 +84,11 @@ func brackets(n int) string {
 	return ""
 }
 
-// quoteIfNeeded quotes an address that YAML would take for something else:
-// those of IPv6. Checked values hold nothing that YAML and Go escape
-// differently.
+// quoteIfNeeded quotes an address, a path or an origin that YAML would take for
+// something else, such as the addresses of IPv6. Checked values hold nothing that
+// YAML and Go escape differently.
 func quoteIfNeeded(text string) string {
-	if strings.Count(text, ":") > 1 {
+	if strings.Count(text, ":") > 1 || strings.HasSuffix(text, ":") || text == anyOrigin {
 		return fmt.Sprintf("%q", text)
 	}
 	return text

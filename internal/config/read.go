@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,6 +22,7 @@ type loader struct {
 	// What the checks of the whole need to know beyond config.
 	listen   endpoint
 	http     endpoint
+	gateway  struct{ tcp, tls, webSocket endpoint }
 	static   []staticEntry // as config.Peers.Static
 	rules    []origin      // as config.Access
 	accessAt origin        // of the whole list
@@ -163,6 +165,10 @@ func (l *loader) readList(list *list, node *yaml.Node, at origin, path string) {
 		}
 		at, path := l.originOf(node), fmt.Sprintf("%s[%d]", path, i)
 		list.add(l, at)
+		if list.plain() {
+			l.readNode(&list.item[0], node, at, path)
+			continue
+		}
 		if wrong := noSection(resolved(node)); wrong != "" {
 			l.fail(at, path, wrong+"; want "+list.itemShape)
 			continue
@@ -213,10 +219,10 @@ func (l *loader) readSection(k *key, node *yaml.Node, at origin, path string) {
 			l.fail(at, path, `"<<" does not merge here; want each key written out`)
 			continue
 		}
-		path := join(path, printable(text))
+		section, path := path, join(path, printable(text))
 		n := slices.IndexFunc(k.keys, func(k key) bool { return k.name == text })
 		if n < 0 {
-			l.fail(at, path, unknownKey(text, k.keys))
+			l.fail(at, path, unknownKey(text, k.keys, section))
 			continue
 		}
 		if first, again := firsts[text]; again {
@@ -228,21 +234,31 @@ func (l *loader) readSection(k *key, node *yaml.Node, at origin, path string) {
 	}
 }
 
-// unknownKey says which key may have been meant, here or elsewhere.
-func unknownKey(name string, keys []key) string {
+// unknownKey says which key may have been meant, among the keys of the section at
+// path, below it or elsewhere.
+func unknownKey(name string, keys []key, path string) string {
 	if near := closest(name, names(keys)); near != "" {
 		return fmt.Sprintf("unknown key; did you mean %q?", near)
 	}
-	elsewhere := ""
-	visit(schema, "", func(k *key, path string) {
-		if k.name == name && elsewhere == "" && !strings.Contains(path, "[]") {
-			elsewhere = path
-		}
-	})
-	if elsewhere != "" {
+	if elsewhere := cmp.Or(findKey(keys, path, name), findKey(schema, "", name)); elsewhere != "" {
 		return fmt.Sprintf("unknown key; did you mean %s?", elsewhere)
 	}
 	return "unknown key; want one of " + strings.Join(names(keys), ", ")
+}
+
+// findKey returns the path of the first key of that name, or "". Sections of the
+// top level do not count, for what is in them is hardly what was meant.
+func findKey(keys []key, path, name string) (found string) {
+	for i := range keys {
+		k, at := &keys[i], join(path, keys[i].name)
+		if k.name == name && (k.keys == nil || path != "") {
+			return at
+		}
+		if found = findKey(k.keys, at, name); found != "" {
+			return found
+		}
+	}
+	return ""
 }
 
 func names(keys []key) []string {

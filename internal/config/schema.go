@@ -42,7 +42,7 @@ type comparer func(a, b *Config) bool
 // each after a "=".
 type list struct {
 	want      string
-	item      []key // the first one is required
+	item      []key // the first one is required; a single one without a name is the item itself
 	most      int   // items
 	flagsAdd  bool  // flags add items; otherwise they replace the list
 	length    func(*loader) int
@@ -108,14 +108,15 @@ var schema = []key{
 		{name: "trains", value: word(func(c *Config) *string { return &c.Socket.Trains }, same(TrainsAuto, TrainsOff)...)},
 		{name: "coalesce", value: durationOrNone("200us or 1ms", leastCoalesce, mostCoalesce, func(c *Config) *time.Duration { return &c.Socket.Coalesce })},
 	}},
+	{name: "gateway", keys: gatewayKeys},
 	{name: "admin", keys: []key{
-		{name: "socket", value: absolute("/run/udprelay/control.sock", maxSocketName, func(c *Config) *string { return &c.Admin.Socket })},
+		{name: "socket", value: absoluteOrDefault("/run/udprelay/control.sock", maxSocketName, func(c *Config) *string { return &c.Admin.Socket })},
 		{name: "group", value: groupName(func(c *Config) *string { return &c.Admin.Group })},
 		{name: "http", value: &value{want: httpWant, optional: true, set: setHTTP, equal: equalOrNone(func(c *Config) *string { return &c.Admin.HTTP })}},
-		{name: "metrics_per_peer", value: word(func(c *Config) *bool { return &c.Admin.MetricsPerPeer }, named[bool]{"false", false}, named[bool]{"true", true})},
+		{name: "metrics_per_peer", value: yesOrNo(func(c *Config) *bool { return &c.Admin.MetricsPerPeer })},
 	}},
 	{name: "state", keys: []key{
-		{name: "file", value: absolute("/var/lib/udprelay/peers", maxValue, func(c *Config) *string { return &c.State.File })},
+		{name: "file", value: absoluteOrDefault("/var/lib/udprelay/peers", maxValue, func(c *Config) *string { return &c.State.File })},
 	}},
 	{name: "log", keys: []key{
 		{name: "level", value: word(func(c *Config) *slog.Level { return &c.Log.Level },
@@ -160,6 +161,9 @@ var accessList = list{
 	},
 }
 
+// plain reports whether the items are values and no sections.
+func (l *list) plain() bool { return l.item[0].name == "" }
+
 // A staticEntry is what the checks of the whole need to know of a static peer.
 type staticEntry struct {
 	at   origin
@@ -167,13 +171,13 @@ type staticEntry struct {
 }
 
 func setListen(l *loader, text string) (wrong string) {
-	l.listen, wrong = parseListen(text)
+	l.listen, wrong = parseToListen(text, listenWant, judgeListen)
 	l.config.Listen = text
 	return wrong
 }
 
 func setHTTP(l *loader, text string) (wrong string) {
-	l.http, wrong = parseHTTP(text)
+	l.http, wrong = parseOrNone(text, httpWant, judgeHTTP)
 	l.config.Admin.HTTP = text
 	return wrong
 }
@@ -181,13 +185,15 @@ func setHTTP(l *loader, text string) (wrong string) {
 // equalOrNone compares what field returns, and takes the two ways to write none
 // for the same.
 func equalOrNone(field func(*Config) *string) comparer {
-	written := func(c *Config) string {
-		if text := *field(c); text != None {
-			return text
-		}
+	return func(a, b *Config) bool { return given(*field(a)) == given(*field(b)) }
+}
+
+// given returns text, or "" if it is the word for none.
+func given(text string) string {
+	if text == None {
 		return ""
 	}
-	return func(a, b *Config) bool { return written(a) == written(b) }
+	return text
 }
 
 func setStatic(l *loader, text string) (wrong string) {
@@ -256,7 +262,7 @@ func visit(keys []key, path string, f func(k *key, path string)) {
 		if k.keys == nil {
 			f(k, path)
 		}
-		if k.list != nil {
+		if k.list != nil && !k.list.plain() {
 			visit(k.list.item, path+"[]", f)
 		}
 		visit(k.keys, path, f)
@@ -264,8 +270,11 @@ func visit(keys []key, path string, f func(k *key, path string)) {
 }
 
 func join(path, name string) string {
-	if path == "" {
+	switch {
+	case path == "":
 		return name
+	case name == "": // an item that is a value
+		return path
 	}
 	return path + "." + name
 }

@@ -18,7 +18,7 @@ const secretKey = "join.secret_file"
 // checkSecret refuses rules that ask for a secret that there is not, and warns
 // of a secret that no rule asks for.
 func (l *loader) checkSecret() {
-	if slices.ContainsFunc(l.mistakes, func(m mistake) bool { return m.key == secretKey }) {
+	if l.mistaken(secretKey) {
 		return // whatever it is now, it is not what was meant
 	}
 	if l.config.Join.SecretFile != "" {
@@ -39,6 +39,9 @@ func (l *loader) checkSecret() {
 func (c *Config) needsSecret() bool {
 	return slices.ContainsFunc(c.Access, func(r peers.Rule) bool { return r.Join == peers.JoinSecret })
 }
+
+// forThisUser is the way out where the user may not read a file.
+const forThisUser = "give the file to the user that the relay runs as, or with systemd use LoadCredential="
 
 // ReadSecret reads the shared secret, and warns of one that is easily found. It
 // is nil if no rule asks for it. The error is an [UnreadableSecret].
@@ -104,7 +107,7 @@ func (e *UnreadableSecret) Hint() string {
 	case errors.Is(e.Err, fs.ErrNotExist):
 		return fmt.Sprintf("(umask 077; openssl rand -hex 32 > %s) makes one", e.Name)
 	case errors.Is(e.Err, fs.ErrPermission):
-		return "give the file to the user that the relay runs as, or with systemd use LoadCredential="
+		return forThisUser
 	}
 	return ""
 }

@@ -72,6 +72,18 @@ func TestEveryValueCanBeSetByTheEnvironment(t *testing.T) {
 		"UDPRELAY_SOCKET_SENDERS=4",
 		"UDPRELAY_SOCKET_TRAINS=auto",
 		"UDPRELAY_SOCKET_COALESCE=200us",
+		"UDPRELAY_GATEWAY_TCP_LISTEN=:9002",
+		"UDPRELAY_GATEWAY_TLS_LISTEN=relay.example:9003",
+		"UDPRELAY_GATEWAY_TLS_CERTIFICATE=/run/a b.crt",
+		"UDPRELAY_GATEWAY_TLS_KEY=/run/a=b,c.key",
+		"UDPRELAY_GATEWAY_TLS_CLIENT_CA=none",
+		"UDPRELAY_GATEWAY_WEBSOCKET_LISTEN=[::1]:0",
+		"UDPRELAY_GATEWAY_WEBSOCKET_TLS=true",
+		"UDPRELAY_GATEWAY_WEBSOCKET_PATH=/a,b=c:",
+		"UDPRELAY_GATEWAY_WEBSOCKET_ORIGINS=https://a.example, app://localhost",
+		"UDPRELAY_GATEWAY_CONNECTIONS=1",
+		"UDPRELAY_GATEWAY_QUEUE=64KiB",
+		"UDPRELAY_GATEWAY_IDLE=5m",
 		"UDPRELAY_ADMIN_SOCKET=/run/a b.sock",
 		"UDPRELAY_ADMIN_GROUP=adm",
 		"UDPRELAY_ADMIN_HTTP=[::1]:0",
@@ -102,6 +114,11 @@ func TestEveryValueCanBeSetByTheEnvironment(t *testing.T) {
 	want.Limits.PeerDatagramsPerSecond, want.Limits.PeerBytesPerSecond = 10, 11<<10
 	want.Socket.ReceiveBuffer, want.Socket.SendBuffer = 1<<20, 2<<20
 	want.Socket.Senders, want.Socket.Trains, want.Socket.Coalesce = 4, TrainsAuto, 200*time.Microsecond
+	want.Gateway.TCP.Listen, want.Gateway.TLS.Listen, want.Gateway.WebSocket.Listen = ":9002", "relay.example:9003", "[::1]:0"
+	want.Gateway.TLS.Certificate, want.Gateway.TLS.Key, want.Gateway.TLS.ClientCA = "/run/a b.crt", "/run/a=b,c.key", None
+	want.Gateway.WebSocket.TLS, want.Gateway.WebSocket.Path = true, "/a,b=c:"
+	want.Gateway.WebSocket.Origins = []string{"https://a.example", "app://localhost"}
+	want.Gateway.Connections, want.Gateway.Queue, want.Gateway.Idle = 1, 64<<10, 5*time.Minute
 	want.Admin.Socket, want.Admin.HTTP, want.State.File = "/run/a b.sock", "[::1]:0", None
 	want.Admin.Group, want.Admin.MetricsPerPeer = "adm", true
 	want.Log.Level, want.Log.Format = slog.LevelDebug, FormatJSON

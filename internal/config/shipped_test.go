@@ -165,6 +165,8 @@ func TestDocumentationHasEveryKeyWithItsDefaultAndRange(t *testing.T) {
 	}
 	buffers := fmt.Sprintf("size, %s to %s", formatSize(leastBuffer), formatSize(mostBuffer))
 	rate := fmt.Sprintf("size, %s to %s, or 0", formatSize(leastBytes), formatSize(mostBytes))
+	listen := fmt.Sprintf("host:port, or `%s` or `\"\"` to turn it off", None)
+	pem := fmt.Sprintf("absolute path, or `%s` or `\"\"` for none", None)
 	for path, want := range map[string]string{
 		"peers.expiry":                       fmt.Sprintf("duration, %s to %s", formatDuration(leastExpiry), formatDuration(mostExpiry)),
 		"peers.max":                          fmt.Sprintf("0 to %d", maxLearned),
@@ -183,10 +185,22 @@ func TestDocumentationHasEveryKeyWithItsDefaultAndRange(t *testing.T) {
 		"socket.senders":                     fmt.Sprintf("0 to %d", mostSenders),
 		"socket.trains":                      "`auto`, `off`",
 		"socket.coalesce":                    fmt.Sprintf("duration, %s to %s, or 0", formatDuration(leastCoalesce), formatDuration(mostCoalesce)),
+		"gateway.tcp.listen":                 listen,
+		"gateway.tls.listen":                 listen,
+		"gateway.tls.certificate":            pem,
+		"gateway.tls.key":                    pem,
+		"gateway.tls.client_ca":              pem,
+		"gateway.websocket.listen":           listen,
+		"gateway.websocket.tls":              "`false`, `true`",
+		"gateway.websocket.path":             "path that begins with `/`",
+		"gateway.websocket.origins":          fmt.Sprintf("list, at most %d", maxOrigins),
+		"gateway.connections":                fmt.Sprintf("1 to %d", mostConnections),
+		"gateway.queue":                      fmt.Sprintf("size, %s to %s", formatSize(leastQueue), formatSize(mostQueue)),
+		"gateway.idle":                       fmt.Sprintf("duration, %s to %s, or 0", formatDuration(leastIdle), formatDuration(mostIdle)),
 		"admin.socket":                       fmt.Sprintf("absolute path of at most %d bytes, `%s`, or `\"\"` for the default", maxSocketName, None),
 		"admin.group":                        fmt.Sprintf("name of a group, or `%s` or `\"\"` for none", None),
 		"admin.metrics_per_peer":             "`false`, `true`",
-		"admin.http":                         fmt.Sprintf("host:port, or `%s` or `\"\"` to turn it off", None),
+		"admin.http":                         listen,
 		"state.file":                         fmt.Sprintf("absolute path, `%s`, or `\"\"` for the default", None),
 		"log.level":                          "`debug`, `info`, `warn`, `error`",
 		"log.format":                         "`text`, `json`",

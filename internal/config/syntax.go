@@ -89,7 +89,8 @@ func syntaxError(err error, lines []string) (line, column int, message string) {
 func atBeginning(failure *yaml.LoadError) bool {
 	switch failure.Message {
 	case "could not find expected ':'", "found unexpected end of stream", "found unexpected document indicator",
-		"did not find expected ',' or ']'", "did not find expected ',' or '}'":
+		"did not find expected ',' or ']'", "did not find expected ',' or '}'",
+		"did not find expected alphabetic or numeric character":
 		return true
 	}
 	return false
@@ -104,6 +105,9 @@ func reword(failure *yaml.LoadError, lines []string) string {
 		return fmt.Sprintf("a value cannot start with %q; want quotes around it", at)
 	case strings.HasPrefix(message, "unknown anchor "):
 		return `"*" starts an alias, and no anchor has that name; want quotes around a text that starts with "*"`
+	case message == "did not find expected alphabetic or numeric character":
+		_, first := around(failure.ContextMark.Line, failure.ContextMark.Column, lines)
+		return fmt.Sprintf("%q has a meaning of its own in YAML; want quotes around a text that starts with it", first)
 	case message == "could not find expected ':'", message == "did not find expected <document start>":
 		return `want "key: value", with a space after the ":"`
 	case message == "mapping values are not allowed in this context":

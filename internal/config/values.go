@@ -170,7 +170,8 @@ func formatSize(n int) string {
 // limit is a number up to most, where 0 stands for no limit.
 func limit(most int, field func(*Config) *int) *value { return number(most, orNoLimit, field) }
 
-// number is a number up to most, where 0 has the meaning that is said in words.
+// number is a number up to most, where 0 has the meaning that is said in words;
+// without one it is from 1.
 func number(most int, meaning string, field func(*Config) *int) *value {
 	want := fmt.Sprintf("a number from 1 to %d", most) + meaning
 	set := func(l *loader, text string) string {
@@ -178,7 +179,7 @@ func number(most int, meaning string, field func(*Config) *int) *value {
 		if wrong != "" {
 			return fmt.Sprintf("%q %s; want %s", text, wrong, want)
 		}
-		if n < 0 || n > most {
+		if n < 0 || n > most || n == 0 && meaning == "" {
 			return fmt.Sprintf("%s is out of range; want 1 to %d", text, most) + meaning
 		}
 		*field(&l.config) = n
@@ -233,11 +234,24 @@ func badCharacter(text, want string) (wrong string) {
 	return ""
 }
 
-// absolute is the absolute name of a file of at most so many bytes, None, or
-// "" for the default. A relative one would depend on the directory that the
-// relay is started in, which for a service is the root.
-func absolute(example string, most int, field func(*Config) *string) *value {
-	want := fmt.Sprintf(`an absolute path such as %s, at most %d bytes, %s, or "" for the default`, example, most, None)
+// absoluteOrDefault is the absolute name of a file of at most so many bytes,
+// None, or "" for the default.
+func absoluteOrDefault(example string, most int, field func(*Config) *string) *value {
+	v := absolute(example, most, `, %s, or "" for the default`, field)
+	v.equal = equalField(field)
+	return v
+}
+
+// absoluteOrNone is the absolute name of a file, or None or "".
+func absoluteOrNone(example string, field func(*Config) *string) *value {
+	return absolute(example, maxValue, `, or %s or "" for none`, field)
+}
+
+// absolute is the absolute name of a file of at most so many bytes, None, or ""
+// with the meaning that is said in words. A relative one would depend on the
+// directory that the relay is started in, which for a service is the root.
+func absolute(example string, most int, meaning string, field func(*Config) *string) *value {
+	want := fmt.Sprintf("an absolute path such as %s, at most %d bytes"+meaning, example, most, None)
 	set := func(l *loader, text string) string {
 		*field(&l.config) = text
 		wrong := badCharacter(text, want)
@@ -256,7 +270,7 @@ func absolute(example string, most int, field func(*Config) *string) *value {
 		}
 		return ""
 	}
-	return &value{want: want, optional: true, set: set, equal: equalField(field)}
+	return &value{want: want, optional: true, set: set, equal: equalOrNone(field)}
 }
 
 // groupName is the name of a group of users, or None or "" for none. Whether
@@ -305,6 +319,11 @@ func word[T comparable](field func(*Config) *T, choices ...named[T]) *value {
 		return unknownWord(text, words)
 	}
 	return &value{want: orList(words), words: words, set: set, equal: equalField(field)}
+}
+
+// yesOrNo is one of the words true and false.
+func yesOrNo(field func(*Config) *bool) *value {
+	return word(field, named[bool]{"false", false}, named[bool]{"true", true})
 }
 
 func unknownWord(text string, words []string) string {

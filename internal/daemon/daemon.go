@@ -3,6 +3,7 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -15,6 +16,7 @@ import (
 
 	"udprelay/internal/admin"
 	"udprelay/internal/config"
+	"udprelay/internal/gateway"
 	"udprelay/internal/logs"
 	"udprelay/internal/state"
 	"udprelay/internal/systemd"
@@ -51,6 +53,7 @@ type daemon struct {
 	log     *slog.Logger
 	places  places
 	relay   *relay.Relay
+	gateway *gateway.Gateway
 	resolve *resolving
 	sampler *sampler
 	started time.Time
@@ -58,10 +61,11 @@ type daemon struct {
 	quit    chan struct{} // closed when the relay has stopped
 	loading chan struct{} // holds one while somebody reads the configuration
 
-	reloading sync.Mutex     // held while what follows changes
-	config    *config.Config // what holds
-	secret    []byte
-	stopping  bool // nothing is reloaded any more
+	reloading    sync.Mutex     // held while what follows changes
+	config       *config.Config // what holds
+	secret       []byte
+	certificates *tls.Config // of the gateways; nil: none
+	stopping     bool        // nothing is reloaded any more
 
 	secretPrint atomic.Pointer[string] // what the state file knows the secret by
 
@@ -87,7 +91,7 @@ func Run(ctx context.Context, options Options) error {
 	for _, warning := range slices.Concat(warnings, cfg.MachineWarnings()) {
 		d.log.Warn(warning.String())
 	}
-	if err := d.readSecret(); err != nil {
+	if err := d.readFiles(); err != nil {
 		return err
 	}
 	saved, err := d.readState()
@@ -107,16 +111,20 @@ func Run(ctx context.Context, options Options) error {
 	return d.run(ctx, control, saved)
 }
 
-// readSecret reads the secret that the configuration names.
-func (d *daemon) readSecret() error {
+// readFiles reads the secret and the certificates that the configuration names.
+func (d *daemon) readFiles() error {
 	secret, warnings, err := d.config.ReadSecret()
 	if err != nil {
 		return err
 	}
-	for _, warning := range warnings {
+	certificates, more, err := Certificates(d.config)
+	if err != nil {
+		return err
+	}
+	for _, warning := range slices.Concat(warnings, more) {
 		d.log.Warn(warning.String())
 	}
-	d.secret = secret
+	d.secret, d.certificates = secret, certificates
 	return nil
 }
 
@@ -137,6 +145,7 @@ func (d *daemon) open(ctx context.Context) error {
 	if d.relay, err = relay.New(conn, options); err != nil {
 		return err
 	}
+	d.gateway = gateway.New(d.relay, d.log)
 	describe(d.log, d.config, d.relay, options, from)
 	return nil
 }
@@ -146,6 +155,13 @@ func (d *daemon) open(ctx context.Context) error {
 func (d *daemon) run(ctx context.Context, control net.Listener, saved *state.Snapshot) error {
 	d.noteNames(nil)
 	d.saver = d.restore(saved)
+	if err := d.openGateway(ctx, d.config, d.secret, d.certificates); err != nil {
+		if control != nil {
+			control.Close()
+		}
+		d.close()
+		return err
+	}
 	d.resolve = startResolving(newStatic(d.config, d.relay, net.DefaultResolver, d.log, d.noteNames, saved.Names))
 	d.resolve.wait(ctx, resolveFirst)
 
@@ -177,6 +193,7 @@ func (d *daemon) run(ctx context.Context, control net.Listener, saved *state.Sna
 
 	err := d.relay.Run(ctx)
 
+	d.gateway.Close()
 	close(d.quit)
 	cancel()
 	working.Wait()
@@ -188,6 +205,14 @@ func (d *daemon) run(ctx context.Context, control net.Listener, saved *state.Sna
 	lastSave.Wait()
 	sayTotals(d.log, d.relay)
 	return err
+}
+
+// close closes a relay that has never run.
+func (d *daemon) close() {
+	stopped, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = d.relay.Run(stopped)
+	d.gateway.Close()
 }
 
 // listenForControl opens the control socket, if there is to be one. The one

@@ -3,6 +3,7 @@ package daemon
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"slices"
 	"strings"
@@ -73,10 +74,11 @@ func list(keys []string) string {
 
 // A loaded is what has been read of a configuration.
 type loaded struct {
-	config   *config.Config
-	secret   []byte
-	warnings []config.Warning
-	err      error
+	config       *config.Config
+	secret       []byte
+	certificates *tls.Config
+	warnings     []config.Warning
+	err          error
 }
 
 // load reads the configuration and its secret. Both may be on a file system that
@@ -100,6 +102,10 @@ func (d *daemon) load() loaded {
 		if l.config, l.warnings, l.err = d.options.Load(); l.err == nil {
 			l.secret, more, l.err = l.config.ReadSecret()
 			l.warnings = slices.Concat(l.warnings, l.config.MachineWarnings(), more)
+		}
+		if l.err == nil {
+			l.certificates, more, l.err = Certificates(l.config)
+			l.warnings = slices.Concat(l.warnings, more)
 		}
 		select {
 		case result <- l:
@@ -135,6 +141,11 @@ func (d *daemon) reload() (reloaded admin.Reloaded, err error) {
 		return reloaded, errStopping
 	}
 	next, secret := l.config, l.secret
+	opening, cancel := context.WithTimeout(context.Background(), loadWithin)
+	defer cancel()
+	if err := d.openGateway(opening, next, secret, l.certificates); err != nil {
+		return reloaded, err
+	}
 	for _, warning := range l.warnings {
 		reloaded.Warnings = append(reloaded.Warnings, warning.String())
 	}
@@ -164,6 +175,9 @@ func (d *daemon) reload() (reloaded admin.Reloaded, err error) {
 	perPeer := next.Admin.MetricsPerPeer
 	next.Admin, next.State = d.config.Admin, d.config.State
 	next.Admin.MetricsPerPeer = perPeer
-	d.config, d.secret = next, secret
+	if !sameCertificates(l.certificates, d.certificates) {
+		reloaded.Changed = append(reloaded.Changed, "the certificates")
+	}
+	d.config, d.secret, d.certificates = next, secret, l.certificates
 	return reloaded, nil
 }

@@ -33,15 +33,16 @@ func (d *daemon) Status() admin.Status {
 		Listen:  d.relay.Addr().String(),
 		Way:     d.relay.Way(),
 		Ready:   d.ready.Load(),
-		Peers:   admin.PeerCount{Learned: learned, Static: static, Receivers: len(table.Receivers()), Max: most},
+		Peers:   admin.PeerCount{Learned: learned, Static: static, Max: most},
 		Counters: admin.Counters{
 			Received: stats.Received, ReceivedBytes: stats.ReceivedBytes, KeepAlives: stats.KeepAlives, Relayed: stats.Relayed, NoReceiver: stats.NoReceiver, Due: stats.Due,
 			Delivered: stats.Delivered, DeliveredBytes: stats.DeliveredBytes,
 			Answers: stats.Answers, AnswerBytes: stats.AnswerBytes, StrayErrors: stats.StrayErrors,
 			Joined: joined, Left: left,
 		},
-		Drops: make(map[string]uint64),
-		Rates: d.sampler.relayRates(),
+		Drops:   make(map[string]uint64),
+		Rates:   d.sampler.relayRates(),
+		Gateway: d.tellGateway(),
 	}
 	buffers := d.relay.Buffers()
 	status.Buffers = admin.Buffers{Receive: buffers.Receive, ReceiveUsed: buffers.ReceiveUsed, Send: buffers.Send, SendUsed: buffers.SendUsed}
@@ -56,6 +57,12 @@ func (d *daemon) Status() admin.Status {
 		status.Rules = append(status.Rules, told)
 	}
 	for _, p := range table.Peers() {
+		if p.MayReceive() {
+			status.Peers.Receivers++
+		}
+		if p.Connected() {
+			status.Peers.Connected++
+		}
 		switch d.relay.PeerState(p).State {
 		case relay.StateQuarantined:
 			status.Peers.Quarantined++
@@ -88,22 +95,26 @@ func (d *daemon) Peers(offset, limit int) (list []*admin.Peer, total int) {
 func (d *daemon) tell(p *peers.Peer, name string, expiry time.Duration, now time.Time) *admin.Peer {
 	table, stats := d.relay.Peers(), d.relay.PeerStats(p)
 	told := &admin.Peer{
-		Address:  p.Addr(),
-		Static:   p.Static(),
-		May:      p.May().String(),
-		JoinedBy: p.Proof().String(),
-		Joined:   admin.Time{Time: table.Joined(p)},
-		State:    d.relay.PeerState(p).State.String(),
-		Received: stats.Received, ReceivedBytes: stats.ReceivedBytes,
+		Address:   p.Addr(),
+		Transport: p.Transport().String(),
+		Static:    p.Static(),
+		May:       p.May().String(),
+		JoinedBy:  p.Proof().String(),
+		Joined:    admin.Time{Time: table.Joined(p)},
+		State:     d.relay.PeerState(p).State.String(),
+		Received:  stats.Received, ReceivedBytes: stats.ReceivedBytes,
 		Delivered: stats.Delivered, DeliveredBytes: stats.DeliveredBytes,
 		Dropped: make(map[string]uint64),
+	}
+	if p.Connected() && p.Proof() < peers.JoinSecret {
+		told.JoinedBy = "connection"
 	}
 	if told.Static {
 		told.JoinedBy, told.Name = "static", name
 	}
 	if heard, ever := table.LastHeard(p); ever {
 		told.Heard = &admin.Time{Time: heard}
-		if !told.Static {
+		if !told.Static && !p.Connected() {
 			told.Expires = &admin.Time{Time: heard.Add(expiry)}
 			if told.State == relay.StateOK.String() && now.Sub(heard) > time.Duration(silentAfter*float64(expiry)) {
 				told.State = "silent"

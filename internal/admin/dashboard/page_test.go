@@ -13,7 +13,7 @@ func TestLoad(t *testing.T) {
 	p.ShowPeers()
 	for id, text := range map[string]string{
 		"listen": "[::]:9000", "version": "1.4.0", "uptime": "1 d 3 h", "connection-text": "live",
-		"peers-all": "10,000", "peers-learned": "9,990 of 10,000", "peers-static": "10", "peers-receivers": "9,980",
+		"peers-all": "10,000", "peers-learned": "9,990 of 10,000", "peers-static": "10", "peers-connected": ", 1 connected", "peers-receivers": "9,980",
 		"peers-trouble": "20 quarantined, 2 banned", "received-total": "48,120,334, 9.62 GB", "dropped-total": "66,025",
 		"receive-fill": "2.5 %", "receive-of": "209 KiB of 8.00 MiB", "send-fill": "31.3 %",
 		"peer-count": "1–100 of 10,000 peers",

@@ -48,6 +48,7 @@ type rule struct {
 
 type peer struct {
 	Address            string            `json:"address"`
+	Transport          string            `json:"transport"`
 	Static             bool              `json:"static"`
 	Name               string            `json:"name,omitempty"`
 	May                string            `json:"may"`
@@ -88,7 +89,7 @@ func startStandIn(t testing.TB, n int) *standIn {
 	}
 	for _, reason := range []string{
 		"rule", "banned", "table_full", "address_full", "never_a_peer", "may_not_send", "unproven", "bad_proof", "join_rate", "peer_rate", "storm",
-		"receive_queue_full", "egress_limit", "quarantined", "held", "too_big", "filtered", "unreachable", "no_buffer", "stopped", "send_failed",
+		"receive_queue_full", "egress_limit", "quarantined", "held", "too_big", "filtered", "unreachable", "no_buffer", "queue_full", "disconnected", "stopped", "send_failed",
 	} {
 		s.drops[reason] = 0
 	}
@@ -104,7 +105,7 @@ func somePeers(n int, now time.Time) []peer {
 	list := make([]peer, 0, n)
 	for i := range n {
 		p := peer{
-			Address: fmt.Sprintf("10.%d.%d.%d:%d", i>>14, i>>7&127, 1+i&127, 40000+i%20000), May: "both", JoinedBy: "open", State: "ok",
+			Address: fmt.Sprintf("10.%d.%d.%d:%d", i>>14, i>>7&127, 1+i&127, 40000+i%20000), Transport: "udp", May: "both", JoinedBy: "open", State: "ok",
 			Joined: at(time.Duration(i+3) * 7 * time.Second), Heard: at(time.Duration(i%50) * time.Second), Expires: at(time.Duration(i%50-60) * time.Second),
 			Received: uint64(i) * 37, ReceivedBytes: uint64(i) * 37 * 190, Delivered: 4_790_000 - uint64(i), DeliveredBytes: (4_790_000 - uint64(i)) * 200,
 			ReceivedRate: float64(i%97) / 2, ReceivedBytesRate: float64(i%97) * 95, DeliveredRate: 1210.4, DeliveredBytesRate: 242_080,
@@ -119,6 +120,8 @@ func somePeers(n int, now time.Time) []peer {
 		case i%500 == 21:
 			p.State, p.Dropped, p.DroppedTotal = "quarantined", map[string]uint64{"quarantined": 194, "no_buffer": 3}, 197
 			p.DeliveredRate, p.DeliveredBytesRate = 0, 0
+		case i == 27:
+			p.Transport, p.JoinedBy, p.Expires = "wss", "connection", nil
 		case i == 33:
 			p.State = "held"
 		}
@@ -229,7 +232,10 @@ func (s *standIn) pass(d time.Duration) {
 	s.now = s.now.Add(d)
 	for _, p := range s.peers {
 		if p.Heard != nil {
-			*p.Heard, *p.Expires = p.Heard.Add(d), p.Expires.Add(d)
+			*p.Heard = p.Heard.Add(d)
+		}
+		if p.Expires != nil {
+			*p.Expires = p.Expires.Add(d)
 		}
 	}
 }
@@ -253,7 +259,7 @@ func (s *standIn) change(f func()) {
 
 // status returns it as JSON. s.mu is held.
 func (s *standIn) status() []byte {
-	static, quarantined := 0, 0
+	static, quarantined, connected := 0, 0, 0
 	for _, p := range s.peers {
 		if p.Static {
 			static++
@@ -261,13 +267,16 @@ func (s *standIn) status() []byte {
 		if p.State == "quarantined" {
 			quarantined++
 		}
+		if p.Transport != "udp" {
+			connected++
+		}
 	}
 	text, err := json.Marshal(map[string]any{
 		"version": s.version, "started": s.started, "now": s.now, "uptime_seconds": s.now.Sub(s.started).Seconds(),
 		"listen": "[::]:9000", "way": "sendmmsg, in trains", "ready": true,
 		"peers": map[string]int{
 			"learned": len(s.peers) - static, "static": static, "receivers": len(s.peers) - quarantined, "max": 10000,
-			"quarantined": quarantined, "banned": 2,
+			"quarantined": quarantined, "banned": 2, "connected": connected,
 		},
 		"counters": s.counts, "drops": s.drops, "rules": s.rules,
 		"rates":   s.rates,

@@ -127,6 +127,20 @@ func TestSort(t *testing.T) {
 	p.Clean()
 }
 
+func TestDetailsOfAConnectedPeer(t *testing.T) {
+	s := startStandIn(t, 50)
+	p := pagetest.Open(t, s.url(), pagetest.Options{})
+	p.Live()
+	p.ShowPeers()
+	connected := p.Details("10.0.0.28:40027")
+	for _, part := range []string{"WebSocket with TLS (gateway.websocket)", "by connecting to a gateway", "when its connection ends"} {
+		if !strings.Contains(connected, part) {
+			t.Errorf("the details of a connected peer lack %q:\n%s", part, connected)
+		}
+	}
+	p.Clean()
+}
+
 func TestDetails(t *testing.T) {
 	s := startStandIn(t, 50)
 	p := pagetest.Open(t, s.url(), pagetest.Options{})

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/netip"
 	"time"
 
 	"udprelay/internal/client"
@@ -50,17 +49,23 @@ type Options struct {
 // A RefusedError says that datagrams were refused and, as far as one can know,
 // lost.
 type RefusedError struct {
-	Addr  netip.AddrPort
-	Lost  bool // payloads, not only keep-alives
-	Heard bool // a datagram has come since, so that there is a relay by now
+	Relay    string            // as client.Client.Relay
+	Lost     bool              // payloads, not only keep-alives
+	Heard    bool              // a datagram has come since, so that there is a relay by now
+	Connects bool              // the relay is reached by a connection
+	Why      *client.LostError // which is lost; nil: another one has been made
 }
 
 func (e *RefusedError) Error() string {
-	message := "nothing listens at " + e.Addr.String()
-	if e.Heard {
-		message = "nothing listened for a while at " + e.Addr.String()
+	message := "nothing listens at " + e.Relay + " (connection refused)"
+	switch {
+	case e.Why != nil:
+		message = e.Why.Error()
+	case e.Connects:
+		message = "the connection to " + e.Relay + " was lost for a while"
+	case e.Heard:
+		message = "nothing listened for a while at " + e.Relay + " (connection refused)"
 	}
-	message += " (connection refused)"
 	if e.Lost {
 		message += "; datagrams were lost"
 	}
@@ -70,13 +75,13 @@ func (e *RefusedError) Error() string {
 // An UnprovenError says that the relay wants a proof, and did not get one that
 // it accepts, or not before datagrams were lost.
 type UnprovenError struct {
-	Addr netip.AddrPort
-	Why  *client.ProofError // nil: it accepted one in the end
-	Lost bool               // payloads, sent before or not sent
+	Relay string             // as client.Client.Relay
+	Why   *client.ProofError // nil: it accepted one in the end
+	Lost  bool               // payloads, sent before or not sent
 }
 
 func (e *UnprovenError) Error() string {
-	message := "the relay at " + e.Addr.String() + " wants a proof, and accepted ours late"
+	message := "the relay at " + e.Relay + " wants a proof, and accepted ours late"
 	if e.Why != nil {
 		message = e.Why.Error()
 	}
@@ -101,6 +106,8 @@ type session struct {
 	heard   uint64 // datagrams received when it was
 	notice  <-chan time.Time
 	leaving bool // the error at the end, which is near, says it
+
+	said *client.LostError // what a person has been told; nil: there is a connection, as far as is known
 
 	unproven bool // lines were not sent, for the relay did not accept a proof
 	shutOut  bool // it has been said that it does not
@@ -179,9 +186,7 @@ func (s *session) serve(ctx context.Context, inputs <-chan input, closed <-chan 
 		case <-s.client.Refused():
 			s.noteRefusal()
 		case <-s.notice:
-			if s.client.Health().Received == s.heard {
-				s.options.Say((&RefusedError{Addr: s.client.RemoteAddr()}).Error() + "; still trying")
-			}
+			s.sayRefusal()
 		case <-s.client.Proofs():
 			s.noteProof()
 		case <-end:
@@ -217,6 +222,10 @@ func (s *session) noteProof() {
 
 // noteRefusal arranges that a person hears of it, once until a datagram comes.
 func (s *session) noteRefusal() {
+	if s.client.Connects() {
+		s.noteConnection()
+		return
+	}
 	if received := s.client.Health().Received; !s.noticed || received > s.heard {
 		s.noticed, s.heard = true, received
 		if !s.leaving {
@@ -225,19 +234,34 @@ func (s *session) noteRefusal() {
 	}
 }
 
+func (s *session) sayRefusal() {
+	switch {
+	case s.client.Connects():
+		s.sayLost()
+	case s.client.Health().Received == s.heard:
+		s.options.Say((&RefusedError{Relay: s.client.Relay()}).Error() + "; still trying")
+	}
+}
+
 // verdict is the error of a session whose input has ended.
 func (s *session) verdict() error {
 	var refused error
-	if h := s.client.Health(); h.Refusing || h.PayloadsRefused > 0 {
+	h, lost, why := s.client.Health(), s.client.Lost(), s.client.ProofError()
+	if why != nil && h.PayloadsRefused == 0 {
+		lost, h.Refusing = nil, h.Refusing && lost == nil // it is why the relay ends the connection
+	}
+	if h.Refusing || h.PayloadsRefused > 0 || lost != nil && lost.TurnedAway {
 		refused = &RefusedError{
-			Addr:  s.client.RemoteAddr(),
-			Lost:  h.PayloadsRefused > 0,
-			Heard: !h.Refusing && h.Received > s.heard,
+			Relay:    s.client.Relay(),
+			Lost:     h.PayloadsRefused > 0,
+			Heard:    !h.Refusing && h.Received > s.heard,
+			Connects: s.client.Connects(),
+			Why:      lost,
 		}
 	}
 	var unproven error
-	if h, why := s.client.Health(), s.client.ProofError(); why != nil || s.unproven || h.PayloadsLost > 0 {
-		unproven = &UnprovenError{s.client.RemoteAddr(), why, s.unproven || h.PayloadsLost > 0}
+	if why != nil || s.unproven || h.PayloadsLost > 0 {
+		unproven = &UnprovenError{s.client.Relay(), why, s.unproven || h.PayloadsLost > 0}
 	}
 	return errors.Join(refused, unproven, s.unsent.err())
 }

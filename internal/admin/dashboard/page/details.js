@@ -20,7 +20,16 @@ const joins = {
   open: "by sending a datagram (join: open)",
   cookie: "by a cookie, which proves its address (join: cookie)",
   secret: "by the secret of its rule (join: secret)",
+  connection: "by connecting to a gateway",
   static: "by the configuration (peers.static)",
+};
+
+const transports = {
+  udp: "UDP",
+  tcp: "TCP (gateway.tcp)",
+  tls: "TCP with TLS (gateway.tls)",
+  ws: "WebSocket (gateway.websocket)",
+  wss: "WebSocket with TLS (gateway.websocket)",
 };
 
 /** Details are those of one peer; element is what to show. */
@@ -42,10 +51,11 @@ export class Details {
       return moment(date) + (ago >= 0 ? `, ${duration(ago)} ago` : `, in ${duration(-ago)}`);
     };
     this.#field("State", peer.state + (states[peer.state] ? ": " + states[peer.state] : ""));
+    this.#field("By", transports[peer.transport] ?? peer.transport ?? "UDP");
     this.#field("May", peer.may === "both" ? "send and receive" : peer.may);
     this.#field("Joined", (peer.joined ? when(peer.joined) + ", " : "") + (joins[peer.joined_by] ?? peer.joined_by ?? ""));
     this.#field("Heard", peer.heard ? when(peer.heard) : "never");
-    this.#field("Expires", peer.expires ? when(peer.expires) + ", unless it is heard" : "never");
+    this.#field("Expires", peer.expires ? when(peer.expires) + ", unless it is heard" : peer.static ? "never" : "when its connection ends");
     this.#field("From it", `${datagrams(peer.received)}, ${bytes(peer.received_bytes)}; ${rate(peer.received_rate)} datagrams/s, ${bytes(peer.received_bytes_rate)}/s`);
     this.#field("To it", `${datagrams(peer.delivered)}, ${bytes(peer.delivered_bytes)}; ${rate(peer.delivered_rate)} datagrams/s, ${bytes(peer.delivered_bytes_rate)}/s`);
     this.#field("Dropped", peer.dropped_total > 0 ? datagrams(peer.dropped_total) : "none");

@@ -21,6 +21,7 @@ export function showFigures({ peers, counters, drops, buffers }, rates) {
   set("peers-all", count(peers.learned + peers.static));
   set("peers-learned", count(peers.learned) + (peers.max > 0 ? " of " + count(peers.max) : ""));
   set("peers-static", count(peers.static));
+  set("peers-connected", peers.connected > 0 ? `, ${count(peers.connected)} connected` : "");
   set("peers-receivers", count(peers.receivers));
   const trouble = [];
   if (peers.quarantined > 0) trouble.push(count(peers.quarantined) + " quarantined");

@@ -23,6 +23,8 @@ export const reasons = {
   filtered: ["out", "A firewall on the machine of the relay forbids sending to the receiver.", "See the firewall's rules for what leaves."],
   unreachable: ["out", "The machine of the relay has no route to the receiver.", "See its routes (ip route get ADDRESS)."],
   no_buffer: ["out", "The send buffer, or the queue of a network interface, was full: the interface is slower than the relay.", "For bursts, a larger socket.send_buffer or a longer queue of the interface (tc -s qdisc counts what it drops); a faster interface."],
+  queue_full: ["out", "The receiver is a client of a gateway, and takes datagrams too slowly: its queue was full.", "See to its network; for bursts, a larger gateway.queue."],
+  disconnected: ["out", "The connection of the receiver, a client of a gateway, ended before everything had left.", "Nothing, if clients come and go; else see why connections end: udprelay status."],
   stopped: ["out", "The relay was stopped, and there was no time left for it.", "What was received before a stop has a second to leave; this did not."],
   send_failed: ["out", "Another error of the system while sending.", "The log of the daemon has the error."],
 };

@@ -28,7 +28,7 @@ export class PeerTable {
   #clock;
   #allowed;
   #query = { offset: 0, sort: "address", search: "", kind: "", state: "" };
-  #rows = new Map(); // by address
+  #rows = new Map(); // by address, and how the peer is connected
   #inFlight = null;
   #timer = null;
   #onScreen = false;
@@ -170,9 +170,10 @@ export class PeerTable {
     const had = id("peer-rows").contains(document.activeElement);
     const rows = new Map();
     for (const peer of answer.peers) {
-      const row = this.#rows.get(peer.address) ?? this.#row(peer.address);
+      const key = `${peer.transport} ${peer.address}`;
+      const row = this.#rows.get(key) ?? this.#row(peer.address);
       row.show(peer, now);
-      rows.set(peer.address, row);
+      rows.set(key, row);
     }
     this.#rows = rows;
     arrange(id("peer-rows"), [...rows.values()].flatMap((row) => row.lines()));
@@ -247,7 +248,7 @@ export class PeerTable {
       lines: () => (details === null ? [line] : [line, details.line]),
       show: (peer, now) => {
         latest = peer;
-        setText(more, peer.static ? " " + (peer.name && peer.name !== address ? peer.name + ", static" : "static") : "");
+        setText(more, peer.static ? " " + (peer.name && peer.name !== address ? peer.name + ", static" : "static") : peer.transport && peer.transport !== "udp" ? " " + peer.transport : "");
         setText(state, peer.state);
         state.dataset.state = peer.state;
         state.title = states[peer.state] ?? "";

@@ -1,0 +1,131 @@
+package gateway
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+)
+
+// LoadCertificates reads the certificate, its chain included, and the key that
+// are shown to clients by TLS, all as PEM. With clientCA, which is not "", clients
+// must show a certificate that one of those in that file has signed.
+//
+// The errors name the file and say what would be right. Warnings are about what
+// clients will not like, such as a certificate that has expired.
+func LoadCertificates(certificate, key, clientCA string) (config *tls.Config, warnings []string, err error) {
+	certificatePEM, err := readPEM(certificate, "CERTIFICATE", "a certificate")
+	if err != nil {
+		return nil, nil, err
+	}
+	keyPEM, err := readPEM(key, "PRIVATE KEY", "a private key")
+	if err != nil {
+		return nil, nil, err
+	}
+	pair, err := tls.X509KeyPair(certificatePEM, keyPEM)
+	if err != nil {
+		return nil, nil, pairError(certificate, key, certificatePEM, err)
+	}
+	warnings = append(warnings, validity(certificate, pair.Leaf)...)
+	config = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
+	if clientCA == "" {
+		return config, warnings, nil
+	}
+	text, err := readPEM(clientCA, "CERTIFICATE", "a certificate")
+	if err != nil {
+		return nil, nil, err
+	}
+	authorities, err := parseAll(clientCA, text)
+	if err != nil {
+		return nil, nil, err
+	}
+	config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
+	for _, a := range authorities {
+		if a.BasicConstraintsValid && !a.IsCA {
+			return nil, nil, fmt.Errorf("%s: %q is not the certificate of an authority: want the one that signs those of the clients", clientCA, a.Subject)
+		}
+		warnings = append(warnings, validity(clientCA, a)...)
+		config.ClientCAs.AddCert(a)
+	}
+	return config, warnings, nil
+}
+
+// readPEM reads a file, which must have a block whose type ends so.
+func readPEM(path, kind, what string) ([]byte, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err // it names the file
+	}
+	var other string
+	for rest := text; ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if strings.HasSuffix(block.Type, kind) {
+			if block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["DEK-Info"] != "" {
+				return nil, fmt.Errorf("%s: the key is encrypted: want one without a passphrase", path)
+			}
+			return text, nil
+		}
+		other = block.Type
+	}
+	want := fmt.Sprintf("want %s as PEM, which begins with -----BEGIN %s-----", what, kind)
+	if other != "" {
+		return nil, fmt.Errorf("%s: there is a %s and not %s: %s", path, other, what, want)
+	}
+	return nil, fmt.Errorf("%s: there is no PEM in it: %s", path, want)
+}
+
+// pairError says what a certificate and a key lack to be a pair.
+func pairError(certificate, key string, certificatePEM []byte, err error) error {
+	if _, broken := parseAll(certificate, certificatePEM); broken != nil {
+		return broken
+	}
+	if strings.Contains(err.Error(), "does not match") {
+		return fmt.Errorf("%s and %s: the key is not that of the certificate: want the one that it was made with; the server's own certificate must come first", certificate, key)
+	}
+	return fmt.Errorf("%s: %w", key, errors.New(strings.TrimPrefix(err.Error(), "tls: ")))
+}
+
+// parseAll returns the certificates of a file.
+func parseAll(path string, text []byte) (list []*x509.Certificate, err error) {
+	for {
+		var block *pem.Block
+		if block, text = pem.Decode(text); block == nil {
+			return list, nil
+		}
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("%s: a certificate in it is damaged: %w", path, err)
+		}
+		list = append(list, c)
+	}
+}
+
+// validity says what is wrong with when a certificate is good.
+func validity(path string, c *x509.Certificate) []string {
+	now := time.Now()
+	switch {
+	case now.After(c.NotAfter):
+		return []string{fmt.Sprintf("%s: the certificate of %s expired on %s", path, nameOf(c), c.NotAfter.Format(time.DateOnly))}
+	case now.Before(c.NotBefore):
+		return []string{fmt.Sprintf("%s: the certificate of %s is good only from %s on", path, nameOf(c), c.NotBefore.Format(time.DateTime))}
+	}
+	return nil
+}
+
+// nameOf returns whose certificate it is.
+func nameOf(c *x509.Certificate) string {
+	if len(c.DNSNames) > 0 {
+		return c.DNSNames[0]
+	}
+	return c.Subject.String()
+}
