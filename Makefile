@@ -22,9 +22,14 @@ OTHERS = darwin/arm64 windows/amd64 freebsd/amd64 openbsd/amd64 linux/arm64 linu
 # The first run has the tests that the race detector would disturb: of
 # allocations, and the million datagrams. The second leaves out the packages and
 # the dashboard, in whose code nothing runs beside anything.
+#
+# Tests wait more than they compute, so one package more than there are processors
+# is tested at a time, and the one that takes longest comes first.
+TESTING = $(GOTESTSUM) -- -count=1 -p $$(($$(getconf _NPROCESSORS_ONLN) + 1))
+
 test: test-packages
-	$(GOTESTSUM) -- -count=1 ./...
-	$(GOTESTSUM) -- -count=1 -race $$(go list ./... | grep -v -e /packaging -e /dashboard)
+	$(TESTING) ./relay ./...
+	$(TESTING) -race $$(go list ./relay ./... | grep -v -e /packaging -e /dashboard)
 
 # On Debian, the programs that tests drive are installed; elsewhere it is said
 # which are missing, and their tests are skipped.

@@ -45,7 +45,9 @@ func (q *queue) add(batch []relay.Datagram) (full, tooBig int) {
 			continue
 		}
 		if q.frames == nil {
-			q.frames = buffers.Get().(*[]byte)
+			if q.frames = buffers.Get().(*[]byte); cap(*q.frames) > 2*q.most {
+				q.frames = new([]byte) // that one was of a longer queue
+			}
 		}
 		*q.frames = framing.Append(*q.frames, payload)
 		q.waiting += size
