@@ -1,0 +1,146 @@
+package cluster
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	// maxPending bounds what waits for a route, and so how late a message can
+	// be: a message that finds three quarters of it taken is dropped on that
+	// route only.
+	maxPending = 16 << 20
+
+	// writeDeadline is for how long a route may take nothing before it is cut,
+	// and a connection to a NATS server.
+	writeDeadline = 2 * time.Second
+
+	startPatience = 10 * time.Second
+	closePatience = time.Second
+)
+
+// routeUser is what nodes call themselves to each other. The NATS protocol
+// wants a name besides the password.
+const routeUser = "udprelay"
+
+// startServer runs a NATS server in this process, with its routes. The options
+// are for a connection to it.
+func startServer(ctx context.Context, o *Options, node nodeID) (*server.Server, []nats.Option, error) {
+	host, port, err := splitHostPort(o.Listen)
+	if err != nil {
+		return nil, nil, err
+	}
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	if host == "" {
+		host = "0.0.0.0" // and of IPv6, as net.Listen has it
+	}
+	// Clients connect within the process. But a server that does not listen
+	// for them never starts its routes, so it does, on the loopback interface,
+	// and nobody else knows the password.
+	user, password := "node", hex.EncodeToString(random(32))
+	options := &server.Options{
+		ServerName: fmt.Sprintf("%s-%x", natsName(o.Name), node), // two of one name would refuse each other
+		Host:       "127.0.0.1", Port: server.RANDOM_PORT,
+		Username: user, Password: password,
+		NoSigs: true, NoLog: true, NoSystemAccount: true,
+		MaxPayload:          maxMessage,
+		MaxPending:          maxPending,
+		NoFastProducerStall: true, // drop on a route that is behind, do not wait for it
+		WriteDeadline:       writeDeadline,
+		PingInterval:        2 * time.Second,
+		MaxPingsOut:         2,
+		Cluster: server.ClusterOpts{
+			Name: "udprelay",
+			Host: host, Port: port,
+			PoolSize:       -1, // one connection between two nodes
+			Compression:    server.CompressionOpts{Mode: server.CompressionOff},
+			ConnectRetries: 10, // of nodes that others told of
+			PingInterval:   2 * time.Second,
+			MaxPingsOut:    2,
+			WriteDeadline:  writeDeadline,
+			WriteTimeout:   server.WriteTimeoutPolicyClose,
+		},
+	}
+	if len(o.Secret) > 0 {
+		options.Cluster.Username, options.Cluster.Password = routeUser, routePassword(o.Secret)
+	}
+	if o.TLS != nil {
+		options.Cluster.TLSConfig = o.TLS
+		options.Cluster.TLSTimeout = 2
+	}
+	for _, route := range o.Routes {
+		u := &url.URL{Scheme: "nats-route", Host: route}
+		if len(o.Secret) > 0 {
+			u.User = url.UserPassword(routeUser, options.Cluster.Password)
+		}
+		options.Routes = append(options.Routes, u)
+	}
+	s, err := server.NewServer(options)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a NATS server: %w", err)
+	}
+	log := newServerLog(o.Logger)
+	s.SetLoggerV2(log, false, false, false)
+	s.Start()
+	if err := awaitServer(ctx, s, log); err != nil {
+		stopServer(s)
+		return nil, nil, fmt.Errorf("listen on %q for other nodes: %w", net.JoinHostPort(host, fmt.Sprint(max(port, 0))), err)
+	}
+	return s, []nats.Option{nats.InProcessServer(s), nats.UserInfo(user, password)}, nil
+}
+
+// awaitServer waits until s listens for routes, or has failed to.
+func awaitServer(ctx context.Context, s *server.Server, log *serverLog) error {
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	look := time.NewTicker(time.Millisecond) // nothing tells when it listens
+	defer look.Stop()
+	for s.ClusterAddr() == nil {
+		select {
+		case <-look.C:
+		case text := <-log.fatal:
+			return errors.New(text)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// drainRoutes waits until everything is written to the routes, but not long: a
+// server that shuts down cuts them.
+func drainRoutes(s *server.Server) {
+	pending := func(r *server.RouteInfo) bool { return r.Pending > 0 }
+	for deadline := time.Now().Add(closePatience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if routes, err := s.Routez(nil); err != nil || !slices.ContainsFunc(routes.Routes, pending) {
+			return
+		}
+	}
+}
+
+func stopServer(s *server.Server) {
+	s.Shutdown()
+	s.WaitForShutdown()
+}
+
+// natsName returns the name as NATS takes it: without white space.
+func natsName(name string) string {
+	p := []byte(name)
+	for i, b := range p {
+		if b <= ' ' || b >= 0x7f {
+			p[i] = '-'
+		}
+	}
+	return string(p)
+}
