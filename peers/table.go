@@ -422,38 +422,3 @@ func (t *Table) countLearned(p *Peer, change int) {
 		delete(t.perAddress, key)
 	}
 }
-
-// An addressKey is what MaxPerAddress counts by: an IPv4 address, an IPv6 /64
-// (what one customer is given at least, RFC 6177), or, because all hosts on a
-// link share fe80::/64, a whole link-local address. All of 127.0.0.0/8 is one
-// host.
-type addressKey [16]byte
-
-func keyOf(addr netip.Addr) addressKey {
-	if addr.Is4() && addr.IsLoopback() {
-		addr = netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	}
-	key := addressKey(addr.As16())
-	if addr.Is6() && !addr.IsLinkLocalUnicast() {
-		clear(key[8:])
-	}
-	return key
-}
-
-// A list is a slice that readers load without a lock. Appending leaves what
-// was published before as it was.
-type list struct {
-	items     []*Peer
-	published atomic.Pointer[[]*Peer]
-}
-
-func (l *list) load() []*Peer { return *l.published.Load() }
-
-func (l *list) append(p *Peer) { l.publish(append(l.items, p)) }
-
-func (l *list) replace(items []*Peer) { l.publish(items) }
-
-func (l *list) publish(items []*Peer) {
-	l.items = items
-	l.published.Store(&items)
-}

@@ -25,6 +25,7 @@ func (d *daemon) openGateway(ctx context.Context, cfg *config.Config, secret []b
 		Origins:      cfg.Gateway.WebSocket.Origins,
 		Secret:       secret,
 		Connections:  cfg.Gateway.Connections,
+		PerAddress:   cfg.Peers.MaxPerAddress,
 		Queue:        cfg.Gateway.Queue,
 		Idle:         cfg.Gateway.Idle,
 	}

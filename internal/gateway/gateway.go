@@ -33,6 +33,7 @@ type Options struct {
 	Secret []byte // what clients must know where a rule says join: secret; nil: nobody does
 
 	Connections int           // at once; more are closed as soon as they are there
+	PerAddress  int           // of them, from one host as peers.HostOf says, handshakes included; 0: no limit
 	Queue       int           // bytes that may wait for a client
 	Idle        time.Duration // a client that has sent nothing for so long is disconnected; 0: it may be silent
 }
@@ -63,6 +64,7 @@ type Gateway struct {
 	mu      sync.Mutex           // guards what follows
 	clients map[*client]struct{} // those whose connection has not ended
 	ending  Reason               // not 0: no more clients are taken
+	hosts   map[peers.Host]int   // connections of each
 
 	working sync.WaitGroup // goroutines
 }
@@ -98,6 +100,7 @@ func New(r *relay.Relay, log *slog.Logger) *Gateway {
 		idle:       make(chan struct{}, 1),
 		listeners:  make(map[way]*listener),
 		clients:    make(map[*client]struct{}),
+		hosts:      make(map[peers.Host]int),
 	}
 	g.closing, g.closeNow = context.WithCancel(context.Background())
 	g.options.Store(&Options{})

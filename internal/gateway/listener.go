@@ -6,6 +6,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"udprelay/peers"
 )
 
 const (
@@ -106,12 +108,36 @@ func (l *listener) Accept() (net.Conn, error) {
 			g.ended(addr, transport, NotLetIn, "because", verdict)
 			continue
 		}
-		if g.connections.Add(1) <= int64(g.options.Load().Connections) {
-			return &counted{Conn: conn, gateway: g}, nil
+		if host := peers.HostOf(addr.Addr()); g.takePlace(host) {
+			return &counted{Conn: conn, gateway: g, host: host}, nil
 		}
-		g.connections.Add(-1)
 		conn.Close()
 		g.ended(addr, transport, TooMany)
+	}
+}
+
+// takePlace reports whether there is room for another connection of a host, and
+// takes it. One host that opens connections and leaves them must not keep all
+// others out.
+func (g *Gateway) takePlace(host peers.Host) bool {
+	o := g.options.Load()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.connections.Load() >= int64(o.Connections) || o.PerAddress > 0 && g.hosts[host] >= o.PerAddress {
+		return false
+	}
+	g.connections.Add(1)
+	g.hosts[host]++
+	return true
+}
+
+// leavePlace makes room.
+func (g *Gateway) leavePlace(host peers.Host) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.connections.Add(-1)
+	if g.hosts[host]--; g.hosts[host] == 0 {
+		delete(g.hosts, host)
 	}
 }
 
@@ -127,6 +153,7 @@ func (l *listener) sayError(err error) {
 type counted struct {
 	net.Conn
 	gateway *Gateway
+	host    peers.Host
 	once    sync.Once
 }
 
@@ -146,6 +173,6 @@ func (c *counted) closeWrite() {
 }
 
 func (c *counted) Close() error {
-	c.once.Do(func() { c.gateway.connections.Add(-1) })
+	c.once.Do(func() { c.gateway.leavePlace(c.host) })
 	return c.Conn.Close()
 }

@@ -22,7 +22,7 @@ type saying struct {
 // advice is what an operator can do about a reason. Those without it are part
 // of every day.
 var advice = [reasons]string{
-	TooMany:      "to take more clients, raise gateway.connections; if there should not be so many, see who they are",
+	TooMany:      "to take more clients, raise gateway.connections, or peers.max_per_address for those of one address; if there should not be so many, see who they are",
 	BadHandshake: "what came is not what this address is for, such as another path or no TLS, or without a certificate that gateway.tls.client_ca asks for",
 	WrongOrigin:  "to let pages of this origin connect, add it to gateway.websocket.origins",
 	NotLetIn:     "its address is refused by a rule of access, a ban, or a limit of the peers; udprelay why tells more",
