@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"udprelay/internal/admin"
+	"udprelay/internal/certificate"
 	"udprelay/internal/config"
 	"udprelay/internal/gateway"
 )
@@ -42,11 +43,11 @@ func Certificates(cfg *config.Config) (*tls.Config, []config.Warning, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	certificate, key, clientCA := cfg.Gateway.CertificateFiles()
-	if certificate == "" {
+	file, key, clientCA := cfg.Gateway.CertificateFiles()
+	if file == "" {
 		return nil, warnings, nil
 	}
-	read, said, err := gateway.LoadCertificates(certificate, key, clientCA)
+	read, said, err := certificate.Load(file, key, clientCA)
 	if err != nil {
 		return nil, warnings, &CertificateError{err}
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"udprelay/internal/certificate/certificatetest"
 	"udprelay/internal/testneed"
 	"udprelay/peers"
 	"udprelay/relay"
@@ -67,8 +68,8 @@ func (p *program) hears(t *testing.T, frames string) {
 
 // Programs that know nothing of us, only of TCP or TLS.
 func TestForeignClients(t *testing.T) {
-	authority := newAuthority(t)
-	certificate, key := authority.issue("client", nil)
+	authority := certificatetest.New(t)
+	certificate, key := authority.Issue("client", nil)
 	for name, c := range map[string]struct {
 		by      peers.Transport
 		program string
@@ -76,12 +77,12 @@ func TestForeignClients(t *testing.T) {
 	}{
 		"socat":     {peers.TCP, "socat", "- TCP:%v"},
 		"nc":        {peers.TCP, "nc", "-N 127.0.0.1 %d"},
-		"openssl":   {peers.TLS, "openssl", "s_client -quiet -no_ign_eof -verify_return_error -CAfile " + authority.file + " -cert " + certificate + " -key " + key + " -connect %v"},
-		"socat TLS": {peers.TLS, "socat", "- OPENSSL:%v,cafile=" + authority.file + ",cert=" + certificate + ",key=" + key + ",commonname=localhost"},
+		"openssl":   {peers.TLS, "openssl", "s_client -quiet -no_ign_eof -verify_return_error -CAfile " + authority.File + " -cert " + certificate + " -key " + key + " -connect %v"},
+		"socat TLS": {peers.TLS, "socat", "- OPENSSL:%v,cafile=" + authority.File + ",cert=" + certificate + ",key=" + key + ",commonname=localhost"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := openRoom(t, func(_ *relay.Options, o *Options) {
-				o.TLS, o.Certificates = here, authority.load(t, authority.file)
+				o.TLS, o.Certificates = here, loadCertificate(t, authority, authority.File)
 			})
 			u := r.udp()
 			at := any(r.addr(c.by))

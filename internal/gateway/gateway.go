@@ -24,7 +24,7 @@ import (
 type Options struct {
 	TCP, TLS, WebSocket string // host:port to listen at; "": not. Port 0 lets the system choose
 
-	Certificates *tls.Config // of TLS and of encrypted WebSockets, see [LoadCertificates]; nil: there are none
+	Certificates *tls.Config // of TLS and of encrypted WebSockets, see [certificate.Load]; nil: there are none
 
 	Encrypted bool     // WebSockets are wss
 	Path      string   // of the WebSocket

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"udprelay/internal/certificate/certificatetest"
 	"udprelay/peers"
 	"udprelay/relay"
 )
@@ -47,9 +48,9 @@ func TestHowConnectionsEnd(t *testing.T) {
 
 // Some do their best: each of them for itself, while others talk.
 func TestOthersDoNotNotice(t *testing.T) {
-	authority := newAuthority(t)
-	r := openRoom(t, func(_ *relay.Options, o *Options) { o.TLS, o.Certificates = here, authority.load(t, "") })
-	live := []talker{r.udp(), r.tcp(), r.tls(authority.client())}
+	authority := certificatetest.New(t)
+	r := openRoom(t, func(_ *relay.Options, o *Options) { o.TLS, o.Certificates = here, loadCertificate(t, authority, "") })
+	live := []talker{r.udp(), r.tcp(), r.tls(authority.Client())}
 	stop, done := make(chan struct{}), make(chan struct{})
 	stopped := func() bool {
 		select {
@@ -84,7 +85,7 @@ func TestOthersDoNotNotice(t *testing.T) {
 			conn, err := net.Dial("tcp", r.gateway.Addrs()[peers.TCP].String())
 			if err == nil {
 				conn.SetDeadline(time.Now().Add(20 * time.Millisecond))
-				tls.Client(conn, authority.client()).Handshake()
+				tls.Client(conn, authority.Client()).Handshake()
 				conn.Close()
 			}
 		},
@@ -117,8 +118,8 @@ func TestOthersDoNotNotice(t *testing.T) {
 
 // A client that sends a byte now and then takes its place and nothing more.
 func TestSlowBytes(t *testing.T) {
-	authority := newAuthority(t)
-	r := openRoom(t, func(_ *relay.Options, o *Options) { o.TLS, o.Certificates = here, authority.load(t, "") },
+	authority := certificatetest.New(t)
+	r := openRoom(t, func(_ *relay.Options, o *Options) { o.TLS, o.Certificates = here, loadCertificate(t, authority, "") },
 		func(g *Gateway) { g.waits.handshake = 300 * time.Millisecond })
 	slow, live := r.tcp(), []talker{r.tcp(), r.udp()}
 	hello := r.dial(peers.TLS, "") // its handshake takes too long

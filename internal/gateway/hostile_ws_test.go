@@ -13,6 +13,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"udprelay/internal/certificate/certificatetest"
 	"udprelay/peers"
 	"udprelay/relay"
 )
@@ -151,9 +152,9 @@ func TestHeadersOfThePage(t *testing.T) {
 	}
 
 	// By TLS it is there under every name for which the certificate is taken.
-	authority := newAuthority(t)
-	r.apply(func(o *Options) { o.Encrypted, o.Certificates = true, authority.load(t, "") })
-	transport.TLSClientConfig = authority.client()
+	authority := certificatetest.New(t)
+	r.apply(func(o *Options) { o.Encrypted, o.Certificates = true, loadCertificate(t, authority, "") })
+	transport.TLSClientConfig = authority.Client()
 	if request, err = http.NewRequest(http.MethodGet, strings.Replace(url, "http", "https", 1), nil); err != nil {
 		t.Fatal(err)
 	}
@@ -287,15 +288,15 @@ func TestFloodOfFragmentsAndPings(t *testing.T) {
 // Who does not come to the point is sent away, and gives its place to others. Who
 // says nothing at all is not counted, for browsers do so.
 func TestSlowHandshakesOfWebSockets(t *testing.T) {
-	authority := newAuthority(t)
+	authority := certificatetest.New(t)
 	r := openRoom(t, func(_ *relay.Options, o *Options) {
-		o.TCP, o.WebSocket, o.Certificates, o.Connections = "", here, authority.load(t, ""), 20
+		o.TCP, o.WebSocket, o.Certificates, o.Connections = "", here, loadCertificate(t, authority, ""), 20
 	}, func(g *Gateway) { g.waits.handshake = 200 * time.Millisecond })
 	var ended uint64
 	for _, encrypted := range []bool{false, true} {
 		by := handshake{by: peers.WebSocket}
 		if encrypted {
-			by = handshake{by: peers.SecureWebSocket, config: authority.client()}
+			by = handshake{by: peers.SecureWebSocket, config: authority.Client()}
 		}
 		r.apply(func(o *Options) { o.Encrypted = encrypted })
 		var slow []net.Conn
@@ -361,16 +362,16 @@ func TestWebSocketsAreBounded(t *testing.T) {
 
 // A client that takes nothing costs nobody else a datagram.
 func TestStuckWebSocketBesideLiveOnes(t *testing.T) {
-	authority := newAuthority(t)
+	authority := certificatetest.New(t)
 	r := openRoom(t, func(_ *relay.Options, o *Options) {
-		o.WebSocket, o.Certificates, o.Queue = here, authority.load(t, ""), 256<<10
+		o.WebSocket, o.Certificates, o.Queue = here, loadCertificate(t, authority, ""), 256<<10
 	}, func(g *Gateway) { g.waits.stuck = 2 * time.Second })
 	stuck := r.raw("")
 	stuck.conn.SetReadBuffer(2 << 10)
 	p := r.webSocketPeer(stuck.address())
 	live := []talker{r.udp(), r.tcp(), r.webSocket(handshake{by: peers.WebSocket})}
 	r.apply(func(o *Options) { o.Encrypted = true })
-	live = append(live, r.webSocket(handshake{by: peers.SecureWebSocket, config: authority.client()}))
+	live = append(live, r.webSocket(handshake{by: peers.SecureWebSocket, config: authority.Client()}))
 	for until := time.Now().Add(patience); r.gateway.Stats().Ended[Stuck] == 0 && time.Now().Before(until); {
 		converseBeside(r, live, 200, 1)
 		if t.Failed() {

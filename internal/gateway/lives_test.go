@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"udprelay/internal/certificate/certificatetest"
 	"udprelay/peers"
 	"udprelay/relay"
 )
@@ -136,14 +137,14 @@ func TestListenerMovesToOtherAddressesOfItsPort(t *testing.T) {
 	a.say("moved")
 	wants(t, b, "moved")
 	// Two change places.
-	authority := newAuthority(t)
-	r.apply(func(o *Options) { o.TLS, o.Certificates = here, authority.load(t, "") })
+	authority := certificatetest.New(t)
+	r.apply(func(o *Options) { o.TLS, o.Certificates = here, loadCertificate(t, authority, "") })
 	tls := r.addr(peers.TLS)
 	r.apply(func(o *Options) { o.TCP, o.TLS = tls.String(), fmt.Sprintf("127.0.0.1:%d", port) })
 	if r.addr(peers.TCP) != tls || r.addr(peers.TLS).Port() != port {
 		t.Errorf("want the places changed; got %v", r.gateway.Addrs())
 	}
-	c := r.tls(authority.client())
+	c := r.tls(authority.Client())
 	a.say("changed")
 	wants(t, b, "changed")
 	wants(t, c, "changed")
@@ -254,10 +255,10 @@ func TestCloseFlushesWhatWaitsAndEndsEveryone(t *testing.T) {
 
 // Who goes on sending hears the end, and all before it, and no reset.
 func TestCloseIsHeardByThoseWhoSend(t *testing.T) {
-	authority := newAuthority(t)
-	r := openRoom(t, func(_ *relay.Options, o *Options) { o.TLS, o.Certificates = here, authority.load(t, "") },
+	authority := certificatetest.New(t)
+	r := openRoom(t, func(_ *relay.Options, o *Options) { o.TLS, o.Certificates = here, loadCertificate(t, authority, "") },
 		func(g *Gateway) { g.waits.linger = patience })
-	for _, c := range []*streamTalker{r.tcp(), r.tls(authority.client())} {
+	for _, c := range []*streamTalker{r.tcp(), r.tls(authority.Client())} {
 		ended := make(chan struct{})
 		go func() { // sends until it hears the end
 			defer c.conn.Close()

@@ -4,6 +4,7 @@ import (
 	"net"
 	"testing"
 
+	"udprelay/internal/certificate/certificatetest"
 	"udprelay/peers"
 	"udprelay/relay"
 )
@@ -11,9 +12,9 @@ import (
 // One host that opens connections and leaves them, handshakes included, has no
 // more places than it may have peers.
 func TestConnectionsOfOneHostAreBounded(t *testing.T) {
-	authority := newAuthority(t)
+	authority := certificatetest.New(t)
 	r := openRoom(t, func(_ *relay.Options, o *Options) {
-		o.TLS, o.Certificates, o.PerAddress = here, authority.load(t, ""), 3
+		o.TLS, o.Certificates, o.PerAddress = here, loadCertificate(t, authority, ""), 3
 	})
 	var open []net.Conn
 	for range 3 {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"udprelay/internal/certificate/certificatetest"
 	"udprelay/internal/framing"
 	"udprelay/internal/proof"
 	"udprelay/peers"
@@ -18,13 +19,13 @@ var secret = []byte("a secret of the room")
 
 // secretRoom returns a room that only those may enter who know the secret, by
 // TCP and TLS.
-func secretRoom(t *testing.T, change func(*relay.Options, *Options), with ...func(*Gateway)) (*room, *authority) {
+func secretRoom(t *testing.T, change func(*relay.Options, *Options), with ...func(*Gateway)) (*room, *certificatetest.Authority) {
 	t.Helper()
-	authority := newAuthority(t)
+	authority := certificatetest.New(t)
 	return openRoom(t, func(o *relay.Options, g *Options) {
 		o.Peers.Access = []peers.Rule{rule("any", peers.MayBoth, peers.JoinSecret)}
 		o.Secret, g.Secret = secret, secret
-		g.TLS, g.Certificates = here, authority.load(t, "")
+		g.TLS, g.Certificates = here, loadCertificate(t, authority, "")
 		if change != nil {
 			change(o, g)
 		}
@@ -32,8 +33,8 @@ func secretRoom(t *testing.T, change func(*relay.Options, *Options), with ...fun
 }
 
 // strangers returns a client by TCP and one by TLS that have proved nothing.
-func strangers(r *room, authority *authority) map[string]*streamTalker {
-	return map[string]*streamTalker{"tcp": newStreamTalker(r.t, r.dial(peers.TCP, "")), "tls": r.tlsStranger(authority.client())}
+func strangers(r *room, authority *certificatetest.Authority) map[string]*streamTalker {
+	return map[string]*streamTalker{"tcp": newStreamTalker(r.t, r.dial(peers.TCP, "")), "tls": r.tlsStranger(authority.Client())}
 }
 
 // provesWith has a client go through the exchange with what it takes for the

@@ -8,19 +8,20 @@ import (
 	"testing"
 	"time"
 
+	"udprelay/internal/certificate/certificatetest"
 	"udprelay/peers"
 	"udprelay/relay"
 )
 
 // mixed returns a room with so many clients of each kind, and the clients.
 func mixed(t *testing.T, of int) (*room, []talker) {
-	authority := newAuthority(t)
+	authority := certificatetest.New(t)
 	r := openRoom(t, func(_ *relay.Options, o *Options) {
-		o.TLS, o.Certificates = here, authority.load(t, "")
+		o.TLS, o.Certificates = here, loadCertificate(t, authority, "")
 	})
 	var all []talker
 	for range of {
-		all = append(all, r.udp(), r.tcp(), r.tls(authority.client()))
+		all = append(all, r.udp(), r.tcp(), r.tls(authority.Client()))
 	}
 	return r, all
 }

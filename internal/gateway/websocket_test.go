@@ -11,6 +11,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"udprelay/internal/certificate/certificatetest"
 	"udprelay/internal/proof"
 	"udprelay/peers"
 	"udprelay/relay"
@@ -30,13 +31,13 @@ func openWebSockets(t testing.TB, change func(*relay.Options, *Options)) *room {
 // TestWebSocketsAmongOthers also sees to it that a reload decides what those are
 // that come, and leaves those that are there.
 func TestWebSocketsAmongOthers(t *testing.T) {
-	authority := newAuthority(t)
+	authority := certificatetest.New(t)
 	r := openRoom(t, func(_ *relay.Options, o *Options) {
-		o.TLS, o.Certificates, o.WebSocket = here, authority.load(t, ""), here
+		o.TLS, o.Certificates, o.WebSocket = here, loadCertificate(t, authority, ""), here
 	})
-	all := []talker{r.udp(), r.webSocket(handshake{by: peers.WebSocket}), r.tcp(), r.webSocket(handshake{by: peers.WebSocket}), r.udp(), r.tls(authority.client())}
+	all := []talker{r.udp(), r.webSocket(handshake{by: peers.WebSocket}), r.tcp(), r.webSocket(handshake{by: peers.WebSocket}), r.udp(), r.tls(authority.Client())}
 	r.apply(func(o *Options) { o.Encrypted = true })
-	wss := handshake{by: peers.SecureWebSocket, config: authority.client()}
+	wss := handshake{by: peers.SecureWebSocket, config: authority.Client()}
 	all = append(all, r.webSocket(wss), r.webSocket(wss))
 	for at, want := range map[int]peers.Transport{1: peers.WebSocket, 6: peers.SecureWebSocket} {
 		if got := r.webSocketPeer(all[at].address()).Transport(); got != want {
@@ -114,13 +115,13 @@ func TestMessageInFragments(t *testing.T) {
 }
 
 func TestSecretOfWebSockets(t *testing.T) {
-	authority := newAuthority(t)
+	authority := certificatetest.New(t)
 	const secret = "correct horse / battery+staple\xff"
 	r := openWebSockets(t, func(r *relay.Options, o *Options) {
 		r.Peers.Access = []peers.Rule{rule("any", peers.MayBoth, peers.JoinSecret)}
-		o.Secret, o.Certificates = []byte(secret), authority.load(t, "")
+		o.Secret, o.Certificates = []byte(secret), loadCertificate(t, authority, "")
 	})
-	for _, by := range []handshake{{by: peers.WebSocket}, {by: peers.SecureWebSocket, config: authority.client()}} {
+	for _, by := range []handshake{{by: peers.WebSocket}, {by: peers.SecureWebSocket, config: authority.Client()}} {
 		r.apply(func(o *Options) { o.Encrypted = by.config != nil })
 		shown := by
 		shown.subprotocols = []string{"other", subprotocol, secretName(secret)}
@@ -167,7 +168,7 @@ func TestSecretOfWebSockets(t *testing.T) {
 	r.awaitEnded(BadProof, 8)
 	r.awaitEnded(Left, 6)
 	for _, bad := range []string{secretPrefix + "!", secretPrefix + "YQ==", secretPrefix + "YR"} {
-		if c, answer := r.openWebSocket(handshake{by: peers.SecureWebSocket, config: authority.client(), subprotocols: []string{subprotocol, bad}}); c != nil || answer.StatusCode != http.StatusBadRequest {
+		if c, answer := r.openWebSocket(handshake{by: peers.SecureWebSocket, config: authority.Client(), subprotocols: []string{subprotocol, bad}}); c != nil || answer.StatusCode != http.StatusBadRequest {
 			t.Errorf("want %s refused with 400; got %v", bad, answer)
 		}
 	}
@@ -179,12 +180,12 @@ func TestSecretOfWebSockets(t *testing.T) {
 }
 
 func TestWebSocketsWithClientCertificates(t *testing.T) {
-	authority := newAuthority(t)
+	authority := certificatetest.New(t)
 	r := openWebSockets(t, func(_ *relay.Options, o *Options) {
-		o.Encrypted, o.Certificates = true, authority.load(t, authority.file)
+		o.Encrypted, o.Certificates = true, loadCertificate(t, authority, authority.File)
 	})
-	config := authority.client()
-	certificate, err := tls.LoadX509KeyPair(authority.issue("client", nil))
+	config := authority.Client()
+	certificate, err := tls.LoadX509KeyPair(authority.Issue("client", nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,13 +193,13 @@ func TestWebSocketsWithClientCertificates(t *testing.T) {
 	u, c := r.udp(), r.webSocket(handshake{by: peers.SecureWebSocket, config: config})
 	converse(r, []talker{u, c}, 50)
 
-	if c, answer := r.openWebSocket(handshake{by: peers.SecureWebSocket, config: authority.client()}); c != nil || answer != nil {
+	if c, answer := r.openWebSocket(handshake{by: peers.SecureWebSocket, config: authority.Client()}); c != nil || answer != nil {
 		t.Errorf("want no connection without a certificate; got %v", answer)
 	}
 	r.awaitEnded(BadHandshake, 1)
-	stranger := newAuthority(t)
-	config = authority.client()
-	if certificate, err = tls.LoadX509KeyPair(stranger.issue("client", nil)); err != nil {
+	stranger := certificatetest.New(t)
+	config = authority.Client()
+	if certificate, err = tls.LoadX509KeyPair(stranger.Issue("client", nil)); err != nil {
 		t.Fatal(err)
 	}
 	config.Certificates = []tls.Certificate{certificate}

@@ -1,4 +1,4 @@
-package gateway
+package certificate
 
 import (
 	"crypto/tls"
@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// LoadCertificates reads the certificate, its chain included, and the key that
-// are shown to clients by TLS, all as PEM. With clientCA, which is not "", clients
-// must show a certificate that one of those in that file has signed.
+// Load reads the certificate, its chain included, and the key that are shown by
+// TLS, all as PEM. With authorities, which is not "", others must show a
+// certificate that one of those in that file has signed.
 //
 // The errors name the file and say what would be right. Warnings are about what
-// clients will not like, such as a certificate that has expired.
-func LoadCertificates(certificate, key, clientCA string) (config *tls.Config, warnings []string, err error) {
+// others will not like, such as a certificate that has expired.
+func Load(certificate, key, authorities string) (config *tls.Config, warnings []string, err error) {
 	certificatePEM, err := readPEM(certificate, "CERTIFICATE", "a certificate")
 	if err != nil {
 		return nil, nil, err
@@ -32,26 +32,37 @@ func LoadCertificates(certificate, key, clientCA string) (config *tls.Config, wa
 	}
 	warnings = append(warnings, validity(certificate, pair.Leaf)...)
 	config = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
-	if clientCA == "" {
+	if authorities == "" {
 		return config, warnings, nil
 	}
-	text, err := readPEM(clientCA, "CERTIFICATE", "a certificate")
+	pool, more, err := LoadAuthorities(authorities)
 	if err != nil {
 		return nil, nil, err
 	}
-	authorities, err := parseAll(clientCA, text)
+	config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, pool
+	return config, append(warnings, more...), nil
+}
+
+// LoadAuthorities reads the certificates of a PEM file by which others are
+// verified. Errors and warnings are as those of [Load].
+func LoadAuthorities(name string) (pool *x509.CertPool, warnings []string, err error) {
+	text, err := readPEM(name, "CERTIFICATE", "a certificate")
 	if err != nil {
 		return nil, nil, err
 	}
-	config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
+	authorities, err := parseAll(name, text)
+	if err != nil {
+		return nil, nil, err
+	}
+	pool = x509.NewCertPool()
 	for _, a := range authorities {
 		if a.BasicConstraintsValid && !a.IsCA {
-			return nil, nil, fmt.Errorf("%s: %q is not the certificate of an authority: want the one that signs those of the clients", clientCA, a.Subject)
+			return nil, nil, fmt.Errorf("%s: %q is not the certificate of an authority: want the one that signs those of the others", name, a.Subject)
 		}
-		warnings = append(warnings, validity(clientCA, a)...)
-		config.ClientCAs.AddCert(a)
+		warnings = append(warnings, validity(name, a)...)
+		pool.AddCert(a)
 	}
-	return config, warnings, nil
+	return pool, warnings, nil
 }
 
 // readPEM reads a file, which must have a block whose type ends so.
