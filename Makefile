@@ -14,7 +14,7 @@ STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME   ?= 100000x
 
 # The systems besides Linux that it must build for, and the word sizes and byte
-# orders that the system calls must fit.
+# orders that the system calls must fit. And the build without clusters.
 OTHERS = darwin/arm64 windows/amd64 freebsd/amd64 openbsd/amd64 linux/arm64 linux/386 linux/s390x
 
 .PHONY: test test-packages lint others fuzz bench compare packages test-systemd
@@ -48,6 +48,9 @@ others:
 		GOOS=$${target%/*} GOARCH=$${target#*/} CGO_ENABLED=0 go build -o /dev/null ./... || exit 1; \
 	done
 	@for system in darwin windows freebsd; do echo "vet for $$system"; GOOS=$$system go vet ./... || exit 1; done
+	@echo "build without clusters"
+	@go vet -tags nocluster ./... && go test -tags nocluster ./internal/cluster
+	@! go list -deps -tags nocluster ./... | grep nats-io || { echo "want no NATS with the tag nocluster"; exit 1; }
 
 fuzz:
 	@set -e; for package in $$(go list ./...); do \

@@ -1,3 +1,5 @@
+//go:build !nocluster
+
 package cluster
 
 import (
@@ -9,6 +11,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -29,6 +32,7 @@ type Cluster struct {
 	sealer         cipher.AEAD // nil: there is no secret
 	dataSubject    string
 	controlSubject string
+	nodeSubject    string // of what is for this node
 	attachment     *relay.Attachment
 	server         *server.Server // nil: NATS is elsewhere
 	conn           *nats.Conn
@@ -36,19 +40,34 @@ type Cluster struct {
 
 	queue    *queue
 	nodes    *nodes
+	watch    *watch // of the configured routes
 	counters counters
-	greet    chan struct{} // holds one: a node was heard for the first time
+	rates    atomic.Pointer[rates]
+	kick     chan struct{} // holds one: to beat before it is time
+	news     news          // of beats, and of what is shared
+	differ   chan struct{} // holds one: another node may share something else
+
+	asking    sync.Mutex // held while a question gets its number and is published
+	asks      asks
+	questions chan question // of others, that wait
+
+	// How many were published. A number is never used twice for messages of one
+	// kind.
+	published atomic.Uint64 // datagrams
+	beats     atomic.Uint64
+	answers   atomic.Uint64 // parts of them
 
 	publishing sync.WaitGroup
-	stop       chan struct{} // closed to end publishing
+	stop       chan struct{}   // closed to end publishing
+	ctx        context.Context // ends when Close is called
+	cancel     context.CancelFunc
 	ended      sync.WaitGroup
 	closing    sync.Once
 
 	slowMu sync.Mutex
 	slow   []int // guarded by slowMu: of subs, how many dropped messages are counted
 
-	datagrams []relay.Datagram // of the goroutine that receives
-	beats     uint64           // of the one that beats
+	datagrams []relay.Datagram // of the goroutine that receives them
 }
 
 // Start makes r one with the relays of the other nodes in the room. It returns
@@ -66,26 +85,49 @@ func Start(ctx context.Context, r *relay.Relay, options Options) (*Cluster, erro
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("cluster: %w", err)
 	}
-	c := &Cluster{
-		options: options, relay: r, log: options.Logger, began: time.Now(),
-		node:           nodeID(random(len(nodeID{}))),
-		dataSubject:    "udprelay." + options.Room + ".data",
-		controlSubject: "udprelay." + options.Room + ".control",
-		queue:          newQueue(options.Queue),
-		greet:          make(chan struct{}, 1),
-		stop:           make(chan struct{}),
-	}
-	c.sealer = newSealer(options.Secret, options.Room, c.node)
-	c.nodes = &nodes{secret: options.Secret, room: options.Room, self: c.node, byID: make(map[nodeID]*node)}
-	c.troubles = newLimitedLog(c.log)
+	c := newCluster(r, options, nodeID(random(len(nodeID{}))))
 	c.attachment = r.Attach(c) // before anything can be received
 	if err := c.connect(ctx); err != nil {
+		c.cancel()
 		c.attachment.Detach()
 		return nil, fmt.Errorf("cluster: %w", err)
 	}
 	c.publishing.Go(c.publish)
 	c.publishing.Go(func() { c.beatUntil(c.stop) })
+	if len(options.Routes) > 0 {
+		c.publishing.Go(func() { c.watch.run(c.ctx) })
+	}
+	c.publishing.Go(func() { c.answerUntil(c.ctx) })
+	if options.Shared != nil {
+		c.publishing.Go(func() { c.shareUntil(c.ctx) })
+	}
 	return c, nil
+}
+
+// newCluster returns a node that is not connected.
+func newCluster(r *relay.Relay, options Options, id nodeID) *Cluster {
+	c := &Cluster{
+		options: options, relay: r, log: options.Logger, began: time.Now(),
+		node:           id,
+		sealer:         newSealer(options.Secret, options.Room, id),
+		dataSubject:    "udprelay." + options.Room + ".data",
+		controlSubject: "udprelay." + options.Room + ".control",
+		queue:          newQueue(options.Queue),
+		nodes: &nodes{
+			secret: options.Secret, room: options.Room, self: id, shared: options.Shared,
+			byID: make(map[nodeID]*node),
+		},
+		kick:      make(chan struct{}, 1),
+		differ:    make(chan struct{}, 1),
+		questions: make(chan question, maxQuestions),
+		stop:      make(chan struct{}),
+		troubles:  newLimitedLog(options.Logger),
+	}
+	c.nodeSubject = c.subjectOf(id)
+	c.rates.Store(new(rates))
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.watch = newWatch(c)
+	return c
 }
 
 // connect connects to NATS and subscribes.
@@ -124,8 +166,14 @@ func (c *Cluster) connect(ctx context.Context) (err error) {
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
 			c.troubles.warn("cluster: NATS can not be reached, it is tried again", "error", err)
 		}),
-		nats.ConnectHandler(func(*nats.Conn) { c.log.Debug("cluster: connected to NATS") }),
-		nats.ReconnectHandler(func(*nats.Conn) { c.troubles.tell(slog.LevelInfo, "cluster: connected to NATS again") }),
+		nats.ConnectHandler(func(conn *nats.Conn) {
+			c.log.Debug("cluster: connected to NATS")
+			c.checkLimits(conn)
+		}),
+		nats.ReconnectHandler(func(conn *nats.Conn) {
+			c.troubles.tell(slog.LevelInfo, "cluster: connected to NATS again")
+			c.checkLimits(conn)
+		}),
 		nats.ClosedHandler(func(*nats.Conn) { c.ended.Done() }),
 	)
 	if c.conn, err = nats.Connect(o.URL, way...); err != nil {
@@ -138,7 +186,7 @@ func (c *Cluster) connect(ctx context.Context) (err error) {
 	for _, s := range []struct {
 		subject string
 		bytes   int
-	}{{c.dataSubject, o.Queue}, {c.controlSubject, 1 << 20}} {
+	}{{c.dataSubject, o.Queue}, {c.controlSubject, 1 << 20}, {c.nodeSubject, waitingAnswers}} {
 		if err := c.subscribe(s.subject, s.bytes); err != nil {
 			c.disconnect()
 			return fmt.Errorf("subscribe to NATS: %w", err)
@@ -172,14 +220,18 @@ func (c *Cluster) disconnect() {
 }
 
 // Close takes the node out of the cluster. What the relay has delivered before
-// is published, as far as NATS takes it. It waits for a link that blocks what
-// is being brought, as [relay.Attachment.Bring] does.
+// is published, as far as NATS takes it. Questions under way end. It waits for a
+// link that blocks what is being brought, as [relay.Attachment.Bring] does, and
+// for Options.Answer and Options.Shared.
 func (c *Cluster) Close() {
 	c.closing.Do(func() {
+		c.cancel()
 		c.attachment.Detach()
 		close(c.stop)
 		c.publishing.Wait()
-		c.conn.FlushTimeout(closePatience) // the others notice if it fails
+		if c.conn.IsConnected() {
+			c.conn.FlushTimeout(closePatience) // the others notice if it fails
+		}
 		if c.server != nil {
 			drainRoutes(c.server)
 		}
@@ -242,6 +294,7 @@ func (c *Cluster) publishMessage(m *message, number uint64) (next uint64) {
 		c.counters.publishedDatagrams.Add(uint64(m.count))
 		c.counters.publishedBytes.Add(uint64(m.payloads))
 	}
+	c.published.Add(uint64(m.count))
 	return number + uint64(m.count)
 }
 
@@ -259,5 +312,14 @@ func (c *Cluster) failed(_ *nats.Conn, _ *nats.Subscription, err error) {
 func (c *Cluster) disconnected(_ *nats.Conn, err error) {
 	if err != nil {
 		c.troubles.warn("cluster: the connection to NATS is lost", "error", err)
+	}
+}
+
+// checkLimits tells if the server takes no messages as long as those of nodes
+// may be.
+func (c *Cluster) checkLimits(conn *nats.Conn) {
+	if most := conn.MaxPayload(); most < maxMessage {
+		c.troubles.warn("cluster: the NATS server takes too short messages, longer ones are dropped: want a greater max_payload there",
+			"max_payload", most, "want", maxMessage)
 	}
 }

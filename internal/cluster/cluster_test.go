@@ -1,3 +1,5 @@
+//go:build !nocluster
+
 package cluster
 
 import (
@@ -141,8 +143,8 @@ func TestEveryoneHearsEveryoneElseOnceAndInOrder(t *testing.T) {
 			talk(t, udpPeersOf(t, list, 2))
 			for _, n := range list {
 				wantNoDrops(t, n)
-				if s := n.Stats(); s.Routes != 2 || !s.Connected {
-					t.Errorf("want 2 routes, and connected; got %d, %t", s.Routes, s.Connected)
+				if s := n.Stats(); n.routed() != 2 || !s.Connected {
+					t.Errorf("want 2 routes, and connected; got %+v, %t", s.Routes, s.Connected)
 				}
 			}
 		})
@@ -183,6 +185,11 @@ func TestNodeComesAndGoes(t *testing.T) {
 	leaving, staying := list[1], []*testNode{list[0], list[2]}
 	leaving.Close()
 	awaitNodes(t, staying...)
+	for _, n := range staying {
+		if got := n.knows(leaving.ID()); !got.Left || !got.Gone {
+			t.Errorf("want %s to know that it has left; got %+v", n.options.Name, got)
+		}
+	}
 	staying[0].tap.bring(t, said("without one"))
 	staying[1].tap.wants(t, nobody+"without one")
 
@@ -199,9 +206,7 @@ func TestNodeComesAndGoes(t *testing.T) {
 			t.Errorf("want %q last; got %q", nobody+"back", last)
 		}
 	}
-	if !staying[0].log.has("is gone") {
-		t.Error("want it logged that a node is gone")
-	}
+	await(t, "it is logged that a node is gone", func() bool { return staying[0].log.has("is gone") })
 }
 
 // The node that all know of each other is not needed any more.
@@ -229,7 +234,7 @@ func TestRoomsHearNothingOfEachOther(t *testing.T) {
 		two = append(two, startNode(t, Options{Room: "two", Name: fmt.Sprint("two", i), Routes: []string{one[0].Addr().String()}}))
 	}
 	awaitNodes(t, two...)
-	await(t, "all four are connected", func() bool { return one[0].Stats().Routes == 3 && two[0].Stats().Routes == 3 })
+	await(t, "all four are connected", func() bool { return one[0].routed() == 3 && two[0].routed() == 3 })
 	one[0].tap.bring(t, said("of one"))
 	two[0].tap.bring(t, said("of two"))
 	one[1].tap.wants(t, nobody+"of one")
@@ -252,7 +257,31 @@ func TestNodesKnowWhatTheOthersSayOfThemselves(t *testing.T) {
 	await(t, "name, version, peers and round trip are known", func() bool {
 		nodes := list[0].Stats().Nodes
 		return len(nodes) == 1 && nodes[0].Name == "node1" && nodes[0].Version == "1.2.3" && nodes[0].Peers == 1 &&
-			nodes[0].RTT > 0 && !nodes[0].LastSeen.IsZero() && nodes[0].ID == fmt.Sprintf("%x", list[1].node)
+			nodes[0].RTT > 0 && !nodes[0].LastSeen.IsZero() && nodes[0].ID == list[1].ID()
+	})
+}
+
+// knows returns what n knows of the node of that ID.
+func (n *testNode) knows(id string) Node {
+	for _, other := range n.Stats().Nodes {
+		if other.ID == id {
+			return other
+		}
+	}
+	return Node{}
+}
+
+func TestRatesAreKnown(t *testing.T) {
+	t.Parallel() // it waits most of the time
+	list := startNodes(t, 2, Options{Secret: []byte("secret")})
+	await(t, "both nodes know the rate of what one says", func() bool {
+		list[0].tap.bring(t, said("again"))
+		here, there := list[0].Stats(), list[1].Stats()
+		return here.Out > 0 && here.In == 0 && there.In > 0 && there.Out == 0 &&
+			list[0].knows(list[1].ID()).In > 0 && list[1].knows(list[0].ID()).Out > 0
+	})
+	await(t, "that it has ended", func() bool {
+		return list[0].Stats().Out == 0 && list[1].Stats().In == 0 && list[1].knows(list[0].ID()).Out == 0
 	})
 }
 
@@ -267,7 +296,7 @@ func TestWhatWasDeliveredBeforeCloseIsPublished(t *testing.T) {
 	list[0].Close()
 	list[0].Close() // once more does no harm
 	list[1].tap.wants(t, want...)
-	if s := list[0].Stats(); s.Connected || s.Routes != 0 || s.PublishedDatagrams != 5000 {
+	if s := list[0].Stats(); s.Connected || list[0].routed() != 0 || s.PublishedDatagrams != 5000 {
 		t.Errorf("want the counts after Close, and no connection; got %+v", s)
 	}
 }

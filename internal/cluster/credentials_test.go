@@ -1,3 +1,5 @@
+//go:build !nocluster
+
 package cluster
 
 import (
@@ -24,9 +26,14 @@ func keyOf(t testing.TB, make func() (nkeys.KeyPair, error)) (nkeys.KeyPair, str
 	return key, public
 }
 
-// startOperated runs a NATS server that takes only users of one account, and
-// returns its URL and the credentials file of one.
-func startOperated(t testing.TB) (url, credentials string) {
+// An operated deployment takes only users of one account.
+type operated struct {
+	operatorJWT         string
+	account, accountJWT string
+	credentials         string // file of a user's
+}
+
+func newOperated(t testing.TB) *operated {
 	t.Helper()
 	encoded := func(claims jwt.Claims, by nkeys.KeyPair) string {
 		text, err := claims.Encode(by)
@@ -38,15 +45,6 @@ func startOperated(t testing.TB) (url, credentials string) {
 	operatorKey, operator := keyOf(t, nkeys.CreateOperator)
 	accountKey, account := keyOf(t, nkeys.CreateAccount)
 	userKey, user := keyOf(t, nkeys.CreateUser)
-
-	resolver := &server.MemAccResolver{}
-	if err := resolver.Store(account, encoded(jwt.NewAccountClaims(account), operatorKey)); err != nil {
-		t.Fatal(err)
-	}
-	trusted, err := jwt.DecodeOperatorClaims(encoded(jwt.NewOperatorClaims(operator), operatorKey))
-	if err != nil {
-		t.Fatal(err)
-	}
 	seed, err := userKey.Seed()
 	if err != nil {
 		t.Fatal(err)
@@ -55,12 +53,32 @@ func startOperated(t testing.TB) (url, credentials string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	credentials = filepath.Join(t.TempDir(), "user.creds")
-	if err := os.WriteFile(credentials, file, 0o600); err != nil {
+	o := &operated{
+		operatorJWT: encoded(jwt.NewOperatorClaims(operator), operatorKey),
+		account:     account, accountJWT: encoded(jwt.NewAccountClaims(account), operatorKey),
+		credentials: filepath.Join(t.TempDir(), "user.creds"),
+	}
+	if err := os.WriteFile(o.credentials, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// startOperated runs a NATS server that takes only users of one account, and
+// returns its URL and the credentials file of one.
+func startOperated(t testing.TB) (url, credentials string) {
+	t.Helper()
+	o := newOperated(t)
+	resolver := &server.MemAccResolver{}
+	if err := resolver.Store(o.account, o.accountJWT); err != nil {
+		t.Fatal(err)
+	}
+	trusted, err := jwt.DecodeOperatorClaims(o.operatorJWT)
+	if err != nil {
 		t.Fatal(err)
 	}
 	s := runNATS(t, &server.Options{Port: -1, TrustedOperators: []*jwt.OperatorClaims{trusted}, AccountResolver: resolver})
-	return s.ClientURL(), credentials
+	return s.ClientURL(), o.credentials
 }
 
 func TestCredentialsLetInToAnExistingNATS(t *testing.T) {

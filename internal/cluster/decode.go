@@ -1,3 +1,5 @@
+//go:build !nocluster
+
 package cluster
 
 import (
@@ -95,4 +97,47 @@ func decode(list []relay.Datagram, body []byte, count int) ([]relay.Datagram, er
 		return list[:before], errMalformed
 	}
 	return list, nil
+}
+
+// parseQuestion returns the question in the body of a message, and its text as
+// a part of body. The error is errMalformed.
+func parseQuestion(body []byte) (q question, err error) {
+	if len(body) < questionHead || len(body) > questionHead+MaxQuestion {
+		return q, errMalformed
+	}
+	q = question{
+		to:    nodeID(body),
+		at:    int64(binary.BigEndian.Uint64(body[8:])),
+		about: topic(body[16]),
+		text:  body[questionHead:],
+	}
+	return q, nil
+}
+
+// parsePart returns the part of an answer in the body of a message, and its
+// text as a part of body. The error is errMalformed.
+func parsePart(body []byte) (p part, err error) {
+	if len(body) < partHead {
+		return p, errMalformed
+	}
+	p = part{
+		to:       nodeID(body),
+		question: binary.BigEndian.Uint64(body[8:]),
+		status:   status(body[16]),
+		index:    int(binary.BigEndian.Uint16(body[17:])),
+		parts:    int(binary.BigEndian.Uint16(body[19:])),
+		text:     body[partHead:],
+	}
+	if p.question == 0 || p.status >= statuses || p.index >= p.parts || p.parts > maxParts {
+		return part{}, errMalformed
+	}
+	full, last := len(p.text) == partBytes, p.index == p.parts-1
+	switch {
+	case p.status != statusPart && (p.parts != 1 || len(p.text) > 0),
+		!last && !full,
+		len(p.text) > partBytes,
+		len(p.text) == 0 && p.status == statusPart && p.parts > 1:
+		return part{}, errMalformed
+	}
+	return p, nil
 }

@@ -22,13 +22,19 @@
 // fill, and what comes then is dropped and counted:
 //
 //   - the queue on the way out: [Options.Queue] bytes;
-//   - what waits for a route of the server in the daemon: 12 MiB, or what can
-//     not be written for 2 s, then the route is cut and made again. The sender
-//     does not know of that, the receiver counts it as [DropLost];
+//   - what waits for a route of the server in the daemon: one and a half
+//     [Options.Queue], 12 MiB unless said otherwise, at least 3 and at most 48
+//     MiB, besides the buffers of the system. A route that is slow stays, and
+//     carries what it can; one that takes nothing at all for 2 to 4 s is cut and
+//     made again. The sender does not know of that, the receiver counts it as
+//     [DropLost]. So a message is late by no more than the time in which the
+//     route carries that: over 10 Mbit/s with twice as much to carry, 10 s, and
+//     with a queue of 2 MiB 5 s, 2 of which are buffers of the system;
 //   - what waits for the relay on the way in: [Options.Queue] bytes, dropped as
 //     [DropSlow]. If there is no processor free even to put it there, the server
-//     in the daemon gives up its connection to the node at 16 MiB, and it is
-//     made again at once; what is missing then is [DropLost] too.
+//     in the daemon gives up its connection to the node at twice that (4 to 64
+//     MiB), and it is made again at once; what is missing then is [DropLost]
+//     too.
 //
 // # At most once, in order
 //
@@ -39,6 +45,30 @@
 // started again has a new identity. One that is silent is remembered for ten
 // minutes.
 //
+// # Questions
+//
+// With [Cluster.Ask] a node asks one other, which answers with
+// [Options.Answer]. A question goes once: who asks may ask again if there is an
+// error. The parts of an answer come in any order; if one is missing the
+// question ends 5 s after the last that came, or with its context. A node has
+// at most 4 questions under way. It answers one at a time while at most 8 wait,
+// and refuses more, so that the asker has [ErrBusy] at once.
+//
+// # What is shared
+//
+// The nodes of a room agree on what [Options.Shared] holds. Each beat has the
+// digest of it. A node that hears another digest than its own asks that node
+// for all it has, merges that, and beats at once if its own has changed by it.
+// So does a node on which something has changed, see [Cluster.Changed]. It does
+// not matter in which order nodes hear of each other, and one that comes later
+// or was cut off gets the rest as any other does, from the first beat on that
+// it hears. One node is asked at a time. If two still differ when one has merged
+// all that the other has, they do not ask again for a minute, unless either
+// changes. [Cluster.AwaitShared] tells when all have the same.
+//
+// What is shared comes as the answer to a question, and so from a node that has
+// it now; messages that were recorded change nothing.
+//
 // # Secrets
 //
 // With [Options.Secret] each message is sealed with AES-256-GCM (NIST SP
@@ -48,8 +78,19 @@
 // is not needed for that. Nodes of different secrets in one room pass each other
 // over. Routes also want a password, derived from the secret, so that a server
 // without it does not get in. That password can be seen on a network without
-// TLS, and lets in who saw it, to disturb, but not to read or speak. Who
-// records messages can repeat those of a node that nobody remembers.
+// TLS, and lets in who saw it, to disturb, but not to read or speak.
+//
+// Who records messages can not have them heard again. Of a node that is
+// remembered they are duplicates. A node that is not known is heard when it has
+// shown that it speaks now: when it tells, as the echo in its beat, the time of
+// a beat of this node not more than 30 s ago, which it can only know from that
+// beat. From then on the datagrams are heard that it numbers after those it
+// counts in this beat as published. Nodes beat at once when they hear of one
+// another, so that the proof costs the datagrams of the first exchange of beats,
+// counted as [DropUnproven], and those of a node that was forgotten as much
+// when it is back. A question likewise tells the time of the last beat of who is
+// asked. Each question, and each part of an answer, names who it is for; an
+// answer names the number of its question.
 //
 // Without a secret who can reach the NATS servers can read and speak. So a node
 // listens beyond the loopback interface only with a secret, with TLS, or with
@@ -57,16 +98,20 @@
 //
 // # Messages
 //
-// The subject is udprelay.ROOM.data for datagrams and udprelay.ROOM.control for
-// heartbeats. Numbers are big-endian. A message has at most 67584 bytes:
+// The subject is udprelay.ROOM.data for datagrams, udprelay.ROOM.control for
+// heartbeats, and udprelay.ROOM.node.ID for questions and answers, with the
+// identity of who they are for in 16 hexadecimal digits. On a NATS that is there
+// already a node needs the permission to publish and subscribe to
+// udprelay.ROOM.>. Numbers are big-endian. A message has at most 67584 bytes:
 //
 //	 0  3  "UDR"
 //	 3  1  version: 1. Others are dropped as DropUnknownVersion
-//	 4  1  kind: 1 datagrams, 2 heartbeat
+//	 4  1  kind: 1 datagrams, 2 heartbeat, 3 question, 4 part of an answer
 //	 5  1  flags: 1 if sealed; no others
-//	 6  2  count of datagrams; 0 for a heartbeat
+//	 6  2  count of datagrams; 0 in other messages
 //	 8  8  the sender's identity, random at each start
-//	16  8  number of the first datagram, or of the heartbeat, from 1
+//	16  8  number of the first datagram, or of the message among those of its
+//	       sender and kind, from 1
 //	24     body
 //
 // In a sealed message the body is encrypted, and a tag of 16 bytes follows; the
@@ -80,7 +125,35 @@
 //	2      length of the payload, not 0
 //	       payload
 //
-// A heartbeat is JSON, sent each second: name, version, peers, in and out
-// (datagrams a second), at (nanoseconds since the start), leaving, and echo,
-// from which others know their round trip.
+// A heartbeat is JSON, at most 8192 bytes, sent each second, and when there is
+// news, but not twice within 50 ms, and 50 ms more for every 16 nodes:
+//
+//	name, version   for people
+//	peers           that the node has itself
+//	in, out         datagrams a second that it gets from the cluster and gives to it
+//	at              nanoseconds since the start of the node
+//	leaving         true in the last
+//	next            number of the next datagram
+//	shared          digest of what is shared, 16 hexadecimal digits; none if nothing is
+//	echo            for up to 64 identities: at of the last beat of that node, and
+//	                held, nanoseconds since it came; from these a node knows its
+//	                round trip, and that who tells them has heard it
+//
+// A question is:
+//
+//	 0  8  the identity of who is asked
+//	 8  8  at of the last beat of who is asked
+//	16  1  topic: 1 answered by Options.Answer; 2 all that is shared
+//	17     the question, at most 65536 bytes
+//
+// A part of an answer is:
+//
+//	 0  8  the identity of who has asked
+//	 8  8  number of the question
+//	16  1  status: 0 a part; instead of an answer, 1 there is none to such
+//	       questions, 2 it is too long, 3 too many questions wait
+//	17  2  which part it is, from 0
+//	19  2  how many there are, at most 64
+//	21     65536 bytes of the answer; fewer in the last part; none if the status
+//	       is not 0
 package cluster

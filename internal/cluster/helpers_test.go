@@ -1,3 +1,5 @@
+//go:build !nocluster
+
 package cluster
 
 import (
@@ -248,4 +250,14 @@ func runNATS(t testing.TB, options *server.Options) *server.Server {
 	await(t, "the NATS server listens", func() bool { return s.ReadyForConnections(time.Millisecond) })
 	t.Cleanup(func() { stopServer(s) })
 	return s
+}
+
+// routed returns how many routes to other nodes there are.
+func (n *testNode) routed() (count int) {
+	for _, r := range n.Stats().Routes {
+		if r.Connected {
+			count++
+		}
+	}
+	return count
 }

@@ -1,3 +1,5 @@
+//go:build !nocluster
+
 package cluster
 
 import (
@@ -9,11 +11,12 @@ import (
 	"time"
 )
 
-// logEvery and logBurst bound what a stranger can have logged: so many lines
-// in that time, and a count of the rest.
+// What a stranger can have logged is bounded: logBurst lines in logEvery, and a
+// count of the rest. If it goes on the time doubles, up to logSeldom.
 const (
-	logEvery = 10 * time.Second
-	logBurst = 5
+	logEvery  = 10 * time.Second
+	logSeldom = 10 * time.Minute
+	logBurst  = 5
 )
 
 // A limitedLog tells of what may happen often.
@@ -22,6 +25,7 @@ type limitedLog struct {
 
 	mu     sync.Mutex // guards what follows
 	since  time.Time
+	every  time.Duration
 	lines  int
 	hidden int
 }
@@ -33,7 +37,12 @@ func newLimitedLog(log *slog.Logger) *limitedLog { return &limitedLog{log: log} 
 func (l *limitedLog) allow(now time.Time) (hidden int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if now.Sub(l.since) >= logEvery {
+	if now.Sub(l.since) >= l.every {
+		if l.hidden > 0 {
+			l.every = min(2*l.every, logSeldom)
+		} else {
+			l.every = logEvery
+		}
 		l.since, l.lines = now, 0
 	}
 	if l.lines == logBurst {

@@ -1,3 +1,5 @@
+//go:build !nocluster
+
 package cluster
 
 import (
@@ -21,7 +23,14 @@ const (
 
 	// mostRTT is more than a message can be under way.
 	mostRTT = time.Minute
+
+	// freshFor is how long ago a node that proves itself may have heard this
+	// one. Less than rememberFor, so that what a node said that is forgotten
+	// proves nothing.
+	freshFor = 30 * time.Second
 )
+
+const _ = uint(rememberFor - 2*freshFor)
 
 // A node is another node of the room, of this start of it.
 type node struct {
@@ -31,26 +40,47 @@ type node struct {
 	left   bool // it said that it goes
 	told   bool // it was told that this node is here
 
-	next     uint64 // number of the datagram that is to come; 0: not known
-	nextBeat uint64
+	// proven says that the node has shown that it says now what it says. It can
+	// not have been brought what it said before. With a secret a node proves it
+	// by telling the time of a beat of this node; without one there is no use
+	// in that.
+	proven bool
+	base   uint64 // number of the first datagram that may come, from when it was proven
+
+	next      uint64 // number of the datagram that is to come; 0: not known
+	nextBeat  uint64
+	questions uint64 // number of its last question
 
 	name, version string
 	peers         int
 	in, out       float64
 	beatAt        int64 // what its last beat said
 	beatCame      time.Time
+	echoed        bool // it was told of a beat of its
 	rtt           time.Duration
+	shares        bool   // what follows is known
+	shared        uint64 // digest of what is shared there
 
 	received, lost, duplicates uint64
 }
 
 func (n *node) gone(now time.Time) bool { return n.left || now.Sub(n.seen) > goneAfter }
 
+// here reports whether the node can be counted on.
+func (n *node) here(now time.Time) bool { return n.proven && n.nextBeat > 0 && !n.gone(now) }
+
+// isFresh reports whether a time that another node tells, at which this one
+// has beaten, is a short while ago.
+func isFresh(at, sinceStart int64) bool {
+	return at > 0 && at <= sinceStart && sinceStart-at <= int64(freshFor)
+}
+
 // nodes are the other nodes of the room.
 type nodes struct {
 	secret []byte
 	room   string
 	self   nodeID
+	shared Shared // nil: nothing
 
 	mu   sync.Mutex // guards what follows
 	byID map[nodeID]*node
@@ -78,7 +108,7 @@ func (t *nodes) find(id nodeID, sealer cipher.AEAD, now time.Time) (n *node, isN
 	if len(t.byID) == maxNodes {
 		var oldest *node
 		for _, other := range t.byID {
-			if other.gone(now) && (oldest == nil || other.seen.Before(oldest.seen)) {
+			if (!other.proven || other.gone(now)) && (oldest == nil || oldest.outlasts(other)) {
 				oldest = other
 			}
 		}
@@ -87,9 +117,17 @@ func (t *nodes) find(id nodeID, sealer cipher.AEAD, now time.Time) (n *node, isN
 		}
 		delete(t.byID, oldest.id)
 	}
-	n = &node{id: id, sealer: sealer}
+	n = &node{id: id, sealer: sealer, proven: len(t.secret) == 0}
 	t.byID[id] = n
 	return n, true
+}
+
+// outlasts reports whether the other is to be forgotten rather than n.
+func (n *node) outlasts(other *node) bool {
+	if n.proven != other.proven {
+		return n.proven
+	}
+	return other.seen.Before(n.seen)
 }
 
 // A heard says what a message meant for what is known of its node.
@@ -97,6 +135,8 @@ type heard struct {
 	isNew     bool
 	tooMany   bool
 	duplicate bool
+	unproven  bool   // the node might have said it long ago
+	moved     bool   // the node is here now, or is no more
 	lost      uint64 // datagrams before it that did not come
 }
 
@@ -110,8 +150,13 @@ func (t *nodes) datagrams(id nodeID, sealer cipher.AEAD, number uint64, count in
 		return heard{tooMany: true}
 	}
 	h.isNew = isNew
-	n.seen = now
+	if !n.proven {
+		n.seen = now
+	}
 	switch {
+	case !n.proven || number < n.base:
+		h.unproven = true
+		return h
 	case n.next != 0 && number < n.next:
 		n.duplicates++
 		h.duplicate = true
@@ -119,6 +164,7 @@ func (t *nodes) datagrams(id nodeID, sealer cipher.AEAD, number uint64, count in
 	case n.next != 0:
 		h.lost = number - n.next
 	}
+	n.seen = now
 	n.lost += h.lost
 	n.received += uint64(count)
 	n.next = number + uint64(count)
@@ -138,42 +184,146 @@ func (t *nodes) beat(id nodeID, sealer cipher.AEAD, number uint64, b *beat, now 
 		h.duplicate = true
 		return h
 	}
+	before := n.here(now)
 	n.nextBeat = number + 1
+	if n.gone(now) { // it is back
+		n.echoed, h.isNew = false, true
+	}
 	n.seen, n.left = now, b.Leaving
 	n.name, n.version = printable(b.Name), printable(b.Version)
 	n.peers, n.in, n.out = max(b.Peers, 0), b.In, b.Out
 	n.beatAt, n.beatCame = b.At, now
-	if e, ok := b.Echo[hex.EncodeToString(t.self[:])]; ok && e.Held >= 0 {
+	n.shares = b.Shared != nil
+	if n.shares {
+		n.shared = uint64(*b.Shared)
+	}
+	e, ok := b.Echo[hex.EncodeToString(t.self[:])]
+	if ok && !n.proven && isFresh(e.At, sinceStart) {
+		n.proven, n.base, n.next = true, b.Next, b.Next
+	}
+	if ok && e.Held >= 0 {
 		if rtt := sinceStart - e.At - e.Held; rtt > 0 && rtt <= int64(mostRTT) && e.At > 0 {
 			n.rtt = time.Duration(rtt)
 		}
 	}
+	h.moved = n.here(now) != before
 	return h
 }
 
-// echoes returns, for some nodes in turn, when they said to have beaten, and
-// how long ago it came.
-func (t *nodes) echoes(now time.Time) map[string]echo {
+// question notes a question of a node, which is fresh.
+func (t *nodes) question(id nodeID, sealer cipher.AEAD, number uint64, now time.Time) (h heard) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var alive []*node
+	n, isNew := t.find(id, sealer, now)
+	if n == nil {
+		return heard{tooMany: true}
+	}
+	h.isNew = isNew
+	if number <= n.questions {
+		h.duplicate = true
+		return h
+	}
+	n.questions, n.seen = number, now
+	return h
+}
+
+// beaten returns when a node that is here said to have beaten last.
+func (t *nodes) beaten(id nodeID, now time.Time) (at int64, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.byID[id]
+	if n == nil || !n.here(now) {
+		return 0, false
+	}
+	return n.beatAt, true
+}
+
+// echoes returns, for some nodes, when they said to have beaten, and how long
+// ago it came: those first that were not told yet, the others in turn. It
+// reports whether there are more that were not told.
+func (t *nodes) echoes(now time.Time) (list map[string]echo, more bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var untold, rest []*node
 	for _, n := range t.byID {
-		if !n.gone(now) && n.beatAt > 0 {
-			alive = append(alive, n)
+		switch {
+		case n.gone(now) || n.beatAt <= 0:
+		case n.echoed:
+			rest = append(rest, n)
+		default:
+			untold = append(untold, n)
 		}
 	}
-	slices.SortFunc(alive, func(a, b *node) int { return slices.Compare(a.id[:], b.id[:]) })
-	list := make(map[string]echo)
-	for range min(len(alive), maxEchoes) {
-		n := alive[t.echo%len(alive)]
+	more = len(untold) > maxFirstEchoes
+	slices.SortFunc(rest, func(a, b *node) int { return slices.Compare(a.id[:], b.id[:]) })
+	chosen := untold[:min(len(untold), maxFirstEchoes)]
+	for range min(len(rest), max(maxEchoes-len(chosen), 0)) {
+		chosen = append(chosen, rest[t.echo%len(rest)])
 		t.echo++
+	}
+	list = make(map[string]echo)
+	for _, n := range chosen {
+		n.echoed = true
 		list[hex.EncodeToString(n.id[:])] = echo{At: n.beatAt, Held: int64(now.Sub(n.beatCame))}
+	}
+	return list, more
+}
+
+// pause returns the least time between two beats.
+func (t *nodes) pause() time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return beatPause * time.Duration(1+len(t.byID)/maxEchoes)
+}
+
+// A sharer is a node that has something else than this one.
+type sharer struct {
+	id     nodeID
+	name   string
+	shared uint64
+}
+
+// differing returns the nodes that are here and have another digest, in any
+// order.
+func (t *nodes) differing(ours uint64, now time.Time) (list []sharer) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, n := range t.byID {
+		if n.here(now) && n.shares && n.shared != ours {
+			list = append(list, sharer{n.id, n.name, n.shared})
+		}
 	}
 	return list
 }
 
+// missing returns the nodes that are here and have another digest or none, by
+// name, and whether one of them may have the same in time.
+func (t *nodes) missing(ours uint64, now time.Time) (list []Node, hope bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, n := range t.byID {
+		if n.here(now) && (!n.shares || n.shared != ours) {
+			list = append(list, n.public(now, ours))
+			hope = hope || n.shares
+		}
+	}
+	sortNodes(list)
+	return list, hope
+}
+
 // A change is that of a node since the last look.
-type change struct{ what, name, id string }
+type change struct {
+	id   nodeID
+	name string
+	here bool
+}
+
+func (c change) String() string {
+	if c.here {
+		return "is here"
+	}
+	return "is gone"
+}
 
 // look returns which nodes came and went since the last look, and lets go of
 // who has been gone for long.
@@ -182,15 +332,11 @@ func (t *nodes) look(now time.Time) (changes []change) {
 	defer t.mu.Unlock()
 	for id, n := range t.byID {
 		gone := n.gone(now)
-		if here := !gone && n.nextBeat > 0; here != n.told && (here || gone) {
+		if here := n.here(now); here != n.told && (here || gone) {
 			n.told = here
-			what := "is gone"
-			if here {
-				what = "is here"
-			}
-			changes = append(changes, change{what, n.name, hex.EncodeToString(id[:])})
+			changes = append(changes, change{id, n.name, here})
 		}
-		if gone && now.Sub(n.seen) > rememberFor {
+		if gone && (now.Sub(n.seen) > rememberFor || !n.proven) {
 			delete(t.byID, id)
 		}
 	}
@@ -199,19 +345,36 @@ func (t *nodes) look(now time.Time) (changes []change) {
 
 // list returns the nodes by name.
 func (t *nodes) list(now time.Time) []Node {
+	var ours uint64
+	if t.shared != nil {
+		ours = t.shared.Digest()
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	list := make([]Node, 0, len(t.byID))
 	for _, n := range t.byID {
-		list = append(list, Node{
-			ID: hex.EncodeToString(n.id[:]), Name: n.name, Version: n.version,
-			Peers: n.peers, In: n.in, Out: n.out,
-			LastSeen: n.seen, Gone: n.gone(now), RTT: n.rtt,
-			Received: n.received, Lost: n.lost, Duplicates: n.duplicates,
-		})
+		if n.proven {
+			list = append(list, n.public(now, ours))
+		}
 	}
+	sortNodes(list)
+	return list
+}
+
+// public returns what is told of the node, if ours is the digest of what is
+// shared here.
+func (n *node) public(now time.Time, ours uint64) Node {
+	return Node{
+		ID: hex.EncodeToString(n.id[:]), Name: n.name, Version: n.version,
+		Peers: n.peers, In: n.in, Out: n.out,
+		LastSeen: n.seen, Gone: n.gone(now), Left: n.left, RTT: n.rtt,
+		SameShared: n.shares && n.shared == ours,
+		Received:   n.received, Lost: n.lost, Duplicates: n.duplicates,
+	}
+}
+
+func sortNodes(list []Node) {
 	slices.SortFunc(list, func(a, b Node) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 	})
-	return list
 }

@@ -1,28 +1,14 @@
 package cluster
 
 import (
-	"crypto/rand"
+	"context"
 	"crypto/tls"
-	"errors"
-	"fmt"
 	"log/slog"
-	"net"
-	"net/netip"
-	"strconv"
-	"strings"
 )
 
-const (
-	// DefaultQueue is how many bytes may wait on the way out, and as many on
-	// the way in: 8 MiB.
-	DefaultQueue = 8 << 20
-
-	leastQueue = 256 << 10
-	mostQueue  = 1 << 30
-
-	maxRoom   = 64
-	maxRoutes = 256
-)
+// DefaultQueue is how many bytes may wait on the way out, and as many on the way
+// in: 8 MiB.
+const DefaultQueue = 8 << 20
 
 // Options say how a node takes part. Room is required. Without URL the node
 // runs a NATS server of its own, for which Listen and Routes are.
@@ -36,6 +22,7 @@ type Options struct {
 	// or TLS, or InsecureListen.
 	Listen         string
 	InsecureListen bool     // whoever reaches Listen may take part
+	Advertise      string   // host:port that other nodes are told to connect to; "": where they see this one come from, and the port of Listen
 	Routes         []string // host:port of other nodes. One that is connected tells of all the others
 
 	URL         string // of an existing NATS deployment, several separated by commas
@@ -51,139 +38,14 @@ type Options struct {
 	// messages go. Empty: nothing is sealed.
 	Secret []byte
 
+	// Answer answers what other nodes ask with [Cluster.Ask], one question at a
+	// time, within a few seconds; ctx ends when the node closes. The answer has
+	// at most MaxAnswer bytes; nil: this question is not answered here. Nil:
+	// none is.
+	Answer func(ctx context.Context, question []byte) (answer []byte)
+
+	Shared Shared // what all nodes of the room agree on; nil: nothing
+
 	Queue  int          // bytes that may wait, at least 256 KiB; 0: DefaultQueue
 	Logger *slog.Logger // nil: nothing is logged
-}
-
-// check completes the options. The error says what is wrong and what would be
-// right.
-func (o *Options) check() error {
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.Queue == 0 {
-		o.Queue = DefaultQueue
-	}
-	if o.Queue < leastQueue || o.Queue > mostQueue {
-		return fmt.Errorf("a queue of %d bytes: want %d to %d", o.Queue, leastQueue, mostQueue)
-	}
-	if !isRoom(o.Room) {
-		return fmt.Errorf("room %q: want 1 to %d letters, digits, - and _", o.Room, maxRoom)
-	}
-	o.Name, o.Version = printable(o.Name), printable(o.Version)
-	if o.URL != "" {
-		return o.checkURL()
-	}
-	return o.checkServer()
-}
-
-func (o *Options) checkURL() error {
-	if o.Listen != "" || len(o.Routes) > 0 || o.InsecureListen {
-		return errors.New("listen and routes are for nodes that connect to each other: want none with a url")
-	}
-	return nil
-}
-
-func (o *Options) checkServer() error {
-	if o.Credentials != "" {
-		return errors.New("credentials are for an existing NATS deployment: want a url with them, or a secret instead")
-	}
-	if o.Listen == "" {
-		o.Listen = "127.0.0.1:0"
-	}
-	host, _, err := splitHostPort(o.Listen)
-	if err != nil {
-		return fmt.Errorf("listen on %q: %w", o.Listen, err)
-	}
-	if len(o.Routes) > maxRoutes {
-		return fmt.Errorf("%d routes: want at most %d; nodes tell each other of the rest", len(o.Routes), maxRoutes)
-	}
-	for _, route := range o.Routes {
-		if host, port, err := splitHostPort(route); err != nil || host == "" || port == 0 {
-			return fmt.Errorf("route %q: want host:port", route)
-		}
-	}
-	if o.TLS != nil {
-		if err := o.checkTLS(); err != nil {
-			return err
-		}
-	}
-	if !isLoopback(host) && len(o.Secret) == 0 && o.TLS == nil && !o.InsecureListen {
-		return fmt.Errorf("listen on %q lets everyone take part: want a secret, TLS, or an address of the loopback interface", o.Listen)
-	}
-	return nil
-}
-
-func (o *Options) checkTLS() error {
-	c := o.TLS.Clone()
-	if len(c.Certificates) == 0 && c.GetCertificate == nil {
-		return errors.New("TLS between nodes: want a certificate, for each node shows one")
-	}
-	if c.ClientCAs == nil {
-		c.ClientCAs = c.RootCAs
-	}
-	if c.RootCAs == nil {
-		c.RootCAs = c.ClientCAs
-	}
-	if c.RootCAs == nil {
-		return errors.New("TLS between nodes: want the certificates of the authorities (RootCAs or ClientCAs) that those of the nodes are verified with")
-	}
-	if c.InsecureSkipVerify {
-		return errors.New("TLS between nodes: want certificates verified, but InsecureSkipVerify is set")
-	}
-	c.ClientAuth = tls.RequireAndVerifyClientCert
-	o.TLS = c
-	return nil
-}
-
-func splitHostPort(addr string) (host string, port int, err error) {
-	host, text, err := net.SplitHostPort(addr)
-	if err != nil {
-		return "", 0, errors.New("want host:port")
-	}
-	n, err := strconv.ParseUint(text, 10, 16)
-	if err != nil {
-		return "", 0, fmt.Errorf("port %q: want 0 to 65535", text)
-	}
-	return host, int(n), nil
-}
-
-func isLoopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Unmap().IsLoopback()
-}
-
-func isRoom(room string) bool {
-	for _, r := range []byte(room) {
-		switch {
-		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '_':
-		default:
-			return false
-		}
-	}
-	return room != "" && len(room) <= maxRoom
-}
-
-// printable returns at most 64 bytes of a text that may come from elsewhere,
-// without what could change a terminal.
-func printable(text string) string {
-	if len(text) > 64 {
-		text = text[:64]
-	}
-	return strings.Map(func(r rune) rune {
-		if !strconv.IsPrint(r) {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(text, ""))
-}
-
-// random returns n random bytes.
-func random(n int) []byte {
-	p := make([]byte, n)
-	rand.Read(p) // never fails
-	return p
 }

@@ -1,3 +1,5 @@
+//go:build !nocluster
+
 package cluster
 
 import (
@@ -40,6 +42,14 @@ func TestOptionsThatAreRefused(t *testing.T) {
 		{"url and routes", Options{URL: "nats://192.0.2.1", Routes: []string{"192.0.2.1:1"}}, "want none with a url"},
 		{"url and listen", Options{URL: "nats://192.0.2.1", Listen: "127.0.0.1:0"}, "want none with a url"},
 		{"credentials without url", Options{Credentials: "file"}, "want a url"},
+		{"advertised", Options{Listen: ":7422", Secret: secret, Advertise: "relay.example:7422"}, ""},
+		{"advertised by address", Options{Listen: "[::1]:0", Advertise: "[2001:db8::1]:7422"}, ""},
+		{"advertised without a port", Options{Listen: "[::1]:0", Advertise: "relay.example"}, "want host:port"},
+		{"advertised port 0", Options{Listen: "[::1]:0", Advertise: "relay.example:0"}, "the port not 0"},
+		{"advertised without a host", Options{Listen: "[::1]:0", Advertise: ":7422"}, "want host:port"},
+		{"advertised everywhere", Options{Listen: "[::1]:0", Advertise: "0.0.0.0:7422"}, "want an address of this node"},
+		{"advertised, but not listened", Options{Advertise: "relay.example:7422"}, "want listen too"},
+		{"url and advertise", Options{URL: "nats://192.0.2.1", Advertise: "relay.example:7422"}, "want none with a url"},
 		{"room of two words", Options{Room: "a.b"}, "letters, digits"},
 		{"room of all", Options{Room: ">"}, "letters, digits"},
 		{"long room", Options{Room: strings.Repeat("x", 65)}, "letters, digits"},

@@ -1,3 +1,5 @@
+//go:build !nocluster
+
 package cluster
 
 import (
@@ -37,6 +39,10 @@ func (c *Cluster) receive(subject string, p []byte) {
 		c.hearDatagrams(&h, sealer, body)
 	case h.kind == kindBeat && subject == c.controlSubject:
 		c.hearBeat(&h, sealer, body)
+	case h.kind == kindQuestion && subject == c.nodeSubject:
+		c.hearQuestion(&h, sealer, body)
+	case h.kind == kindAnswer && subject == c.nodeSubject:
+		c.hearAnswer(&h, body)
 	default:
 		c.counters.drop(DropMalformed, 1)
 	}
@@ -51,7 +57,7 @@ func (c *Cluster) hearDatagrams(h *header, sealer cipher.AEAD, body []byte) {
 	}
 	heard := c.nodes.datagrams(h.node, sealer, h.number, h.count, time.Now())
 	c.note(heard)
-	if heard.duplicate || heard.tooMany {
+	if heard.duplicate || heard.tooMany || heard.unproven {
 		return
 	}
 	c.counters.receivedMessages.Add(1)

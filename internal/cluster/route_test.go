@@ -1,3 +1,5 @@
+//go:build !nocluster
+
 package cluster
 
 import (
@@ -6,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"udprelay/relay"
 )
@@ -21,16 +24,20 @@ type proxy struct {
 	held   bool
 	conns  []net.Conn
 	closed bool
+	pause  time.Duration // after each 32 KiB
 }
 
 // startProxy returns a proxy that passes everything on, until the test ends.
-func startProxy(t testing.TB, to string) *proxy {
+func startProxy(t testing.TB, to string) *proxy { return startSlowProxy(t, to, 0) }
+
+// startSlowProxy returns a proxy that pauses after each 32 KiB.
+func startSlowProxy(t testing.TB, to string, pause time.Duration) *proxy {
 	t.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{listener: l, to: to}
+	p := &proxy{listener: l, to: to, pause: pause}
 	p.opened = sync.NewCond(&p.mu)
 	p.running.Go(p.accept)
 	t.Cleanup(func() {
@@ -84,6 +91,9 @@ func (p *proxy) copy(to, from net.Conn) {
 		if _, werr := to.Write(buf[:n]); err != nil || werr != nil {
 			return
 		}
+		if n > 4096 { // not of what is said seldom
+			time.Sleep(p.pause)
+		}
 	}
 }
 
@@ -97,6 +107,7 @@ func (p *proxy) hold(held bool) {
 // A route that takes nothing is cut and costs the others nothing; what it
 // holds meanwhile is bounded. When it goes again, so does the traffic.
 func TestRouteThatTakesNothingCostsTheOthersNothing(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	list := startNodes(t, 2, Options{Secret: []byte("secret")})
 	way := startProxy(t, list[0].Addr().String())
 	far := startNode(t, Options{Name: "far", Secret: []byte("secret"), Routes: []string{way.listener.Addr().String()}})
@@ -125,10 +136,10 @@ func TestRouteThatTakesNothingCostsTheOthersNothing(t *testing.T) {
 	list[1].tap.wants(t, want...)
 	wantNoDrops(t, list[0])
 	wantNoDrops(t, list[1])
-	await(t, "the route is cut", func() bool { return list[0].Stats().Routes == 1 })
+	await(t, "the route is cut", func() bool { return list[0].routed() == 1 })
 
 	way.hold(false)
-	await(t, "the node is back", func() bool { return list[0].Stats().Routes == 2 })
+	await(t, "the node is back", func() bool { return list[0].routed() == 2 })
 	awaitNodes(t, list...)
 	await(t, "it is heard of again", func() bool {
 		list[0].tap.bring(t, said("end"))
@@ -144,6 +155,51 @@ func TestRouteThatTakesNothingCostsTheOthersNothing(t *testing.T) {
 	checkAscending(t, far.tap.got)
 }
 
+// A route that takes less than there is stays, and drops what is too much. The
+// other node goes on without loss.
+func TestSlowRouteDropsWhatIsTooMuch(t *testing.T) {
+	t.Parallel() // it waits most of the time
+	options := Options{Secret: []byte("secret"), Queue: 1 << 20}
+	list := startNodes(t, 2, options)
+	way := startSlowProxy(t, list[0].Addr().String(), 10*time.Millisecond)
+	options.Name, options.Routes = "far", []string{way.listener.Addr().String()}
+	far := startNode(t, options)
+	awaitNodes(t, append(list, far)...)
+	began := far.awaitConnected(t, options.Routes[0]).Since
+
+	padding := strings.Repeat("x", 1000)
+	sent := 0
+	await(t, "what is too much is dropped", func() bool {
+		var batch []relay.Datagram
+		for range 50 {
+			batch = append(batch, said(fmt.Sprint(sent, " ", padding)))
+			sent++
+		}
+		list[0].tap.bring(t, batch...)
+		await(t, "the other node hears everything", func() bool { return list[1].tap.counted() == sent })
+		checkPending(t, list[0])
+		return far.dropped(DropLost) > 0
+	})
+	await(t, "the rest comes, and what is lost is counted", func() bool {
+		s := far.Stats()
+		if s.ReceivedDatagrams+s.Dropped[DropLost] >= uint64(sent) {
+			return true
+		}
+		list[0].tap.bring(t, said("end"))
+		sent++
+		time.Sleep(10 * time.Millisecond) // no faster than the route
+		return false
+	})
+	if r := far.awaitConnected(t, options.Routes[0]); !r.Since.Equal(began) {
+		t.Errorf("want the route of %v not cut; got one of %v", began, r.Since)
+	}
+	wantNoDrops(t, list[0])
+	wantNoDrops(t, list[1])
+	far.tap.mu.Lock()
+	defer far.tap.mu.Unlock()
+	checkAscending(t, far.tap.got)
+}
+
 // checkPending checks that what waits for each route of n is bounded.
 func checkPending(t testing.TB, n *testNode) {
 	t.Helper()
@@ -151,9 +207,10 @@ func checkPending(t testing.TB, n *testNode) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	most := n.options.pending()
 	for _, r := range routes.Routes {
-		if r.Pending > maxPending {
-			t.Fatalf("want at most %d bytes waiting for the route to %s; got %d", maxPending, r.RemoteName, r.Pending)
+		if r.Pending > most {
+			t.Fatalf("want at most %d bytes waiting for the route to %s; got %d", most, r.RemoteName, r.Pending)
 		}
 	}
 }

@@ -1,3 +1,5 @@
+//go:build !nocluster
+
 package cluster
 
 import (
@@ -15,14 +17,22 @@ import (
 )
 
 const (
-	// maxPending bounds what waits for a route, and so how late a message can
-	// be: a message that finds three quarters of it taken is dropped on that
-	// route only.
-	maxPending = 16 << 20
+	// What waits for a route is bounded, and so how late a message can be: one
+	// that finds three quarters of it taken is dropped on that route only. The
+	// connection of the node to its own server, to which the same number holds,
+	// is cut there, so that a small one does harm when processors are short.
+	maxPending   = 2 * DefaultQueue // with the default queue
+	leastPending = 4 << 20
+	mostPending  = 64 << 20
 
-	// writeDeadline is for how long a route may take nothing before it is cut,
-	// and a connection to a NATS server.
+	// writeDeadline is for how long a route may take nothing at all before it is
+	// cut, and a connection to a NATS server.
 	writeDeadline = 2 * time.Second
+
+	// gossipRetries is how often a node that others told of is called again once
+	// the route to it is lost, every two seconds at most: for a day. Nobody tells
+	// of it again as long as the routes of the others hold.
+	gossipRetries = 24 * 60 * 60
 
 	startPatience = 10 * time.Second
 	closePatience = time.Second
@@ -31,6 +41,12 @@ const (
 // routeUser is what nodes call themselves to each other. The NATS protocol
 // wants a name besides the password.
 const routeUser = "udprelay"
+
+// pending returns what bounds the bytes that wait for a route: three quarters
+// of it may.
+func (o *Options) pending() int {
+	return min(max(maxPending/DefaultQueue*o.Queue, leastPending), mostPending)
+}
 
 // startServer runs a NATS server in this process, with its routes. The options
 // are for a connection to it.
@@ -55,21 +71,25 @@ func startServer(ctx context.Context, o *Options, node nodeID) (*server.Server, 
 		Username: user, Password: password,
 		NoSigs: true, NoLog: true, NoSystemAccount: true,
 		MaxPayload:          maxMessage,
-		MaxPending:          maxPending,
+		MaxPending:          int64(o.pending()),
 		NoFastProducerStall: true, // drop on a route that is behind, do not wait for it
 		WriteDeadline:       writeDeadline,
 		PingInterval:        2 * time.Second,
 		MaxPingsOut:         2,
+
+		// The first failure to connect is logged; Stats has the rest.
+		ConnectErrorReports: 3600, ReconnectErrorReports: 3600,
 		Cluster: server.ClusterOpts{
-			Name: "udprelay",
+			Name: clusterName,
 			Host: host, Port: port,
+			Advertise:      o.Advertise,
 			PoolSize:       -1, // one connection between two nodes
 			Compression:    server.CompressionOpts{Mode: server.CompressionOff},
-			ConnectRetries: 10, // of nodes that others told of
+			ConnectRetries: gossipRetries,
 			PingInterval:   2 * time.Second,
 			MaxPingsOut:    2,
 			WriteDeadline:  writeDeadline,
-			WriteTimeout:   server.WriteTimeoutPolicyClose,
+			WriteTimeout:   server.WriteTimeoutPolicyRetry, // what is slow but goes is not cut
 		},
 	}
 	if len(o.Secret) > 0 {

@@ -1,9 +1,6 @@
 package cluster
 
-import (
-	"sync/atomic"
-	"time"
-)
+import "time"
 
 // A Drop is a reason why something did not get through.
 type Drop uint8
@@ -27,6 +24,8 @@ const (
 	DropWrongSecret    // not sealed with the secret, or sealed where there is none
 	DropTooManyNodes   // of a node more than are remembered
 	DropSlow           // the relay took messages too slowly, and the queue was full
+	DropUnproven       // of a node that has not shown yet that it says this now, and not long ago
+	DropUnasked        // part of an answer that nobody waits for, or that has come before
 
 	drops
 )
@@ -36,6 +35,7 @@ func (d Drop) String() string {
 	return [drops]string{
 		"queue_full", "too_big", "publish_failed", "lost", "duplicate",
 		"unknown_version", "malformed", "wrong_secret", "too_many_nodes", "slow",
+		"unproven", "unasked",
 	}[d]
 }
 
@@ -55,9 +55,25 @@ type Stats struct {
 
 	Dropped [drops]uint64 // by Drop
 
-	Connected bool   // to a NATS server
-	Routes    int    // nodes that this one is connected to; 0 with a URL
-	Nodes     []Node // others of the room, by name
+	In, Out float64 // datagrams a second that the relay gets from the cluster and gives to it
+
+	Connected bool    // to a NATS server
+	Routes    []Route // to other nodes: those of Options.Routes first; none with a URL
+	Nodes     []Node  // others of the room, by name
+}
+
+// A Route is a connection to another node, or one of Options.Routes that is
+// missing: that is tried again and again. One that leads to this node itself is
+// passed over.
+type Route struct {
+	Address   string // host:port, as in Options.Routes if it is there; else the other end of the connection
+	Node      string // its name; "": not known
+	NodeID    string // its Node.ID; "": not known
+	Connected bool
+	Error     string        // why it is not connected, as far as that is known
+	RTT       time.Duration // 0: not known yet
+	Pending   int           // bytes that wait to leave
+	Since     time.Time     // when it was connected; zero: it is not
 }
 
 // A Node is another node of the room, as it has last been heard.
@@ -69,53 +85,10 @@ type Node struct {
 	In, Out  float64       // datagrams a second that it gets from the cluster and gives to it
 	LastSeen time.Time     // anything
 	Gone     bool          // it said so, or was not heard for a while
+	Left     bool          // it said so
 	RTT      time.Duration // a round trip of a message, with what NATS adds; 0: not known yet
 
+	SameShared bool // what is shared is the same there and here
+
 	Received, Lost, Duplicates uint64 // of its datagrams, and messages for Duplicates
-}
-
-// counters are the counts that several goroutines add to.
-type counters struct {
-	publishedMessages, publishedDatagrams, publishedBytes atomic.Uint64
-	receivedMessages, receivedDatagrams, receivedBytes    atomic.Uint64
-
-	dropped [drops]atomic.Uint64
-}
-
-func (c *counters) drop(reason Drop, n int) {
-	if n > 0 {
-		c.dropped[reason].Add(uint64(n))
-	}
-}
-
-// Stats returns the counts so far. Any goroutine may call it, also after Close.
-func (c *Cluster) Stats() Stats {
-	n := &c.counters
-	s := Stats{
-		PublishedMessages: n.publishedMessages.Load(), PublishedDatagrams: n.publishedDatagrams.Load(), PublishedBytes: n.publishedBytes.Load(),
-		ReceivedMessages: n.receivedMessages.Load(), ReceivedDatagrams: n.receivedDatagrams.Load(), ReceivedBytes: n.receivedBytes.Load(),
-		Connected: c.conn.IsConnected(),
-		Nodes:     c.nodes.list(time.Now()),
-	}
-	if c.server != nil {
-		s.Routes = c.server.NumRemotes()
-	}
-	c.countSlow()
-	for i := range s.Dropped {
-		s.Dropped[i] = n.dropped[i].Load()
-	}
-	return s
-}
-
-// countSlow counts what NATS has dropped because messages were taken too
-// slowly.
-func (c *Cluster) countSlow() {
-	c.slowMu.Lock()
-	defer c.slowMu.Unlock()
-	for i, sub := range c.subs {
-		if n, err := sub.Dropped(); err == nil && n > c.slow[i] { // an error: it is closed
-			c.counters.drop(DropSlow, n-c.slow[i])
-			c.slow[i] = n
-		}
-	}
 }

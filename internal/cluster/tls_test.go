@@ -1,3 +1,5 @@
+//go:build !nocluster
+
 package cluster
 
 import (
@@ -9,8 +11,11 @@ import (
 	"crypto/x509/pkix"
 	"math/big"
 	"net"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
 )
 
 // An authority signs certificates for the loopback address.
@@ -66,6 +71,48 @@ func (a *authority) config() *tls.Config {
 	}
 }
 
+// startTLS runs a NATS server that takes clients with a certificate of the
+// authority, until the test ends or stop is called.
+func (a *authority) startTLS(port int) (url string, stop func()) {
+	a.t.Helper()
+	config := a.config()
+	config.ClientCAs, config.ClientAuth = a.pool, tls.RequireAndVerifyClientCert
+	s := runNATS(a.t, &server.Options{Port: port, TLSConfig: config, TLSVerify: true, TLSTimeout: 5})
+	return s.ClientURL(), func() { stopServer(s) }
+}
+
+func TestTLSOverAnExistingNATS(t *testing.T) {
+	ours, theirs := newAuthority(t), newAuthority(t)
+	url, stop := ours.startTLS(-1)
+	list := startNodes(t, 2, Options{URL: url, TLS: ours.config()})
+	talk(t, udpPeersOf(t, list, 1))
+
+	strange := theirs.config()
+	strange.RootCAs = ours.pool // so that it is the server that refuses
+	unsure := startNode(t, Options{Name: "unsure", URL: url, TLS: theirs.config()})
+	for n, want := range map[*testNode]string{
+		unsure: "certificate signed by unknown authority",
+		startNode(t, Options{Name: "refused", URL: url, TLS: strange}): "tls", // the alert, or that the connection was closed, whichever comes first
+
+		startNode(t, Options{Name: "none", URL: url, TLS: &tls.Config{RootCAs: ours.pool}}): "tls",
+	} {
+		await(t, "it is logged that "+want, func() bool { return n.log.has(want) })
+		if s := n.Stats(); s.Connected || len(s.Nodes) != 0 || s.ReceivedMessages != 0 {
+			t.Errorf("%s: want nothing heard; got %+v", n.options.Name, s)
+		}
+	}
+	awaitNodes(t, list...)
+
+	// It is tried again, until there is a server with a certificate that fits.
+	stop()
+	_, port, err := splitHostPort(strings.TrimPrefix(url, "tls://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs.startTLS(port)
+	await(t, "the node is connected", func() bool { return unsure.Stats().Connected })
+}
+
 func TestRoutesWithTLS(t *testing.T) {
 	a, other := newAuthority(t), newAuthority(t)
 	first := startNode(t, Options{Name: "first", TLS: a.config()})
@@ -83,7 +130,7 @@ func TestRoutesWithTLS(t *testing.T) {
 		stranger.tap.bring(t, said("of the stranger"))
 		first.tap.bring(t, said(name))
 		await(t, "what a node says is heard", func() bool { return second.tap.counted() == heard+1 })
-		if s := stranger.Stats(); s.Routes != 0 || len(s.Nodes) != 0 || stranger.tap.counted() != 0 {
+		if s := stranger.Stats(); stranger.routed() != 0 || len(s.Nodes) != 0 || stranger.tap.counted() != 0 {
 			t.Errorf("%s: want the stranger to hear of nobody; got %+v", name, s)
 		}
 		stranger.Close()

@@ -1,3 +1,5 @@
+//go:build !nocluster
+
 package cluster
 
 import (
@@ -35,7 +37,33 @@ type kind byte
 const (
 	kindDatagrams kind = 1
 	kindBeat      kind = 2
+	kindQuestion  kind = 3
+	kindAnswer    kind = 4
 )
+
+// A topic is what a question is about.
+type topic byte
+
+const (
+	topicAnswer topic = 1 // what Options.Answer answers
+	topicShared topic = 2 // all that is shared
+)
+
+// A status says what a part of an answer is.
+type status byte
+
+const (
+	statusPart    status = 0
+	statusNone    status = 1 // such questions are not answered
+	statusTooLong status = 2 // the answer would be too long
+	statusBusy    status = 3 // too many questions wait
+	statuses      status = 4
+)
+
+// err returns what a status other than statusPart means for who asked.
+func (s status) err() error {
+	return [statuses]error{nil, ErrNoAnswer, ErrTooLong, ErrBusy}[s]
+}
 
 // Flags of a message.
 const flagSealed = 1
@@ -57,7 +85,7 @@ type header struct {
 	sealed bool
 	count  int    // of datagrams
 	node   nodeID // who sent it
-	number uint64 // of the first datagram, or of the beat
+	number uint64 // of the first datagram, or of the message among those of its kind
 }
 
 // put writes h to the first headerBytes of p.
@@ -122,4 +150,47 @@ func appendAddr(p []byte, addr netip.AddrPort) []byte {
 		p = append(append(p, tag6), sixteen[:]...)
 	}
 	return binary.BigEndian.AppendUint16(p, addr.Port())
+}
+
+const (
+	questionHead = 8 + 8 + 1
+	partHead     = 8 + 8 + 1 + 2 + 2
+	maxHead      = max(questionHead, partHead)
+)
+
+const _ = uint(maxMessage - headerBytes - maxHead - partBytes - sealBytes)
+
+// A question is what a node asks another. Who asks and its number are in the
+// header.
+type question struct {
+	from   nodeID
+	number uint64
+
+	to    nodeID
+	at    int64 // when who is asked said to have beaten: the question is no older
+	about topic
+	text  []byte
+}
+
+// append appends the body of a message.
+func (q *question) append(p []byte) []byte {
+	p = binary.BigEndian.AppendUint64(append(p, q.to[:]...), uint64(q.at))
+	return append(append(p, byte(q.about)), q.text...)
+}
+
+// A part is one of those that make an answer.
+type part struct {
+	to       nodeID
+	question uint64 // its number
+	status   status
+	index    int // from 0
+	parts    int // how many there are
+	text     []byte
+}
+
+// append appends the body of a message.
+func (a *part) append(p []byte) []byte {
+	p = binary.BigEndian.AppendUint64(append(p, a.to[:]...), a.question)
+	p = binary.BigEndian.AppendUint16(append(p, byte(a.status)), uint16(a.index))
+	return append(binary.BigEndian.AppendUint16(p, uint16(a.parts)), a.text...)
 }
