@@ -178,7 +178,7 @@ func keysInPage(t *testing.T, page string) map[string]described {
 func defaults(t *testing.T) map[string]string {
 	t.Helper()
 	// A list that is empty by default needs an item to show its keys.
-	plain, full := check(t, nil), check(t, []string{"UDPRELAY_PEERS_STATIC=collector.example:2055", "UDPRELAY_GATEWAY_WEBSOCKET_ORIGINS=https://app.example"})
+	plain, full := check(t, nil), check(t, []string{"UDPRELAY_PEERS_STATIC=collector.example:2055", "UDPRELAY_GATEWAY_WEBSOCKET_ORIGINS=https://app.example", "UDPRELAY_CLUSTER_ROUTES=127.0.0.1:6222"})
 	keys := map[string]string{}
 	flatten(t, keys, "", full, false)
 	for key, value := range keys {
@@ -333,9 +333,13 @@ func TestManPageHasGoodExamples(t *testing.T) {
 		}
 		var others []string // that go with it
 		for _, file := range []string{"certificate", "key"} {
-			if strings.Contains(name, "tls") && name != "gateway.tls."+file {
-				others = append(others, "UDPRELAY_GATEWAY_TLS_"+strings.ToUpper(file)+"=/x")
+			section, _, _ := strings.Cut(name, ".")
+			if strings.Contains(name, "tls") && name != section+".tls."+file {
+				others = append(others, "UDPRELAY_"+strings.ToUpper(section)+"_TLS_"+strings.ToUpper(file)+"=/x")
 			}
+		}
+		if name == "cluster.listen" {
+			others = append(others, "UDPRELAY_CLUSTER_SECRET_FILE=/x")
 		}
 		out, err := runProgramWith(t, text.String(), others, "check", "-")
 		unquoted := strings.NewReplacer(`"`, "", "- ", "")

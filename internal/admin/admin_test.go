@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -50,14 +49,29 @@ func (c *control) Kick(from netip.Prefix, port uint16) (Kicked, error) {
 	return Kicked{Removed: []netip.AddrPort{netip.AddrPortFrom(from.Addr(), max(port, 1))}, Count: 1}, c.err
 }
 
-func (c *control) Ban(from netip.Prefix, duration time.Duration, reason string) (Banned, error) {
-	c.asked = append(c.asked, fmt.Sprintf("ban %v for %v: %s", from, duration, reason))
-	return Banned{Ban: banOf(from, duration, reason), Removed: 3, Static: 1, Kept: true}, c.err
+func (c *control) Ban(_ context.Context, wish BanWish) (Banned, error) {
+	c.asked = append(c.asked, fmt.Sprintf("ban %v for %v%s: %s", wish.From, wish.Duration, everywhere(wish.Cluster), wish.Reason))
+	return Banned{Ban: banOf(wish.From, wish.Duration, wish.Reason), Removed: 3, Static: 1, Kept: true, Reached: reachedIf(wish.Cluster)}, c.err
 }
 
-func (c *control) Unban(from netip.Prefix) (Unbanned, error) {
-	c.asked = append(c.asked, fmt.Sprintf("unban %v", from))
-	return Unbanned{Ban: banOf(from, 0, "")}, c.err
+func (c *control) Unban(_ context.Context, from netip.Prefix, cluster bool) (Unbanned, error) {
+	c.asked = append(c.asked, fmt.Sprintf("unban %v%s", from, everywhere(cluster)))
+	return Unbanned{Ban: banOf(from, 0, ""), Reached: reachedIf(cluster)}, c.err
+}
+
+func everywhere(cluster bool) string {
+	if cluster {
+		return " everywhere"
+	}
+	return ""
+}
+
+// reachedIf says who has what was done, if it was for all nodes.
+func reachedIf(cluster bool) (r Reached) {
+	if cluster {
+		r.Nodes = []string{"north", "south"}
+	}
+	return r
 }
 
 func TestATapIsStreamed(t *testing.T) {

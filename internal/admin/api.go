@@ -24,6 +24,7 @@ type Status struct {
 	Rates    Rates             `json:"rates"`
 	Buffers  Buffers           `json:"buffers"`
 	Gateway  Gateway           `json:"gateway"`
+	Cluster  Cluster           `json:"cluster"`
 }
 
 // A PeerCount is how many peers there are.
@@ -99,6 +100,7 @@ type GatewayListener struct {
 
 // A Peer is what is known of a peer.
 type Peer struct {
+	Node      string         `json:"node,omitempty"` // of a cluster; "": this one
 	Address   netip.AddrPort `json:"address"`
 	Transport string         `json:"transport"` // udp; of a client of a gateway tcp, tls, ws, wss
 	Static    bool           `json:"static"`
@@ -182,9 +184,14 @@ func (t *Time) UnmarshalJSON(text []byte) (err error) {
 // Seconds is a duration that is written as a number of seconds.
 type Seconds struct{ time.Duration }
 
-// MarshalJSON writes s, to the millisecond.
+// MarshalJSON writes s to the millisecond, and what is less than a second, such
+// as a round trip, to the microsecond.
 func (s Seconds) MarshalJSON() ([]byte, error) {
-	return json.Marshal(math.Round(s.Duration.Seconds()*1000) / 1000)
+	digits := 1e3
+	if s.Abs() < time.Second {
+		digits = 1e6
+	}
+	return json.Marshal(math.Round(s.Duration.Seconds()*digits) / digits)
 }
 
 // UnmarshalJSON reads s.

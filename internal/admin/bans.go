@@ -9,10 +9,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
-	"udprelay/peers"
+	"udprelay/internal/banlist"
 )
 
 // MostBan is the longest time that a ban may last that does not last for ever:
@@ -35,19 +33,22 @@ func addBans(mux *http.ServeMux, control Control) {
 		tellDone(w, kicked, err)
 	})
 	mux.HandleFunc("POST /api/v1/ban", func(w http.ResponseWriter, request *http.Request) {
-		var wish banWish
+		var wish BanWish
 		if !readBody(w, request, wish.fields()...) {
 			return
 		}
-		banned, err := control.Ban(wish.from, wish.duration, wish.reason)
+		banned, err := control.Ban(request.Context(), wish)
+		banned.complete()
 		tellDone(w, banned, err)
 	})
 	mux.HandleFunc("POST /api/v1/unban", func(w http.ResponseWriter, request *http.Request) {
 		var from netip.Prefix
-		if !readBody(w, request, prefixField(&from)) {
+		var cluster bool
+		if !readBody(w, request, prefixField(&from), boolField("cluster", &cluster)) {
 			return
 		}
-		unbanned, err := control.Unban(from)
+		unbanned, err := control.Unban(request.Context(), from, cluster)
+		unbanned.complete()
 		if unbanned.Still == nil {
 			unbanned.Still = []Ban{} // a list in JSON, too
 		}
@@ -55,25 +56,32 @@ func addBans(mux *http.ServeMux, control Control) {
 	})
 }
 
-// A banWish is what the body of a request asks to be banned.
-type banWish struct {
-	from     netip.Prefix
-	duration time.Duration // 0: for ever
-	reason   string
-}
-
-func (wish *banWish) fields() []field {
+// fields are those of the body of a request that asks for a ban.
+func (wish *BanWish) fields() []field {
 	return []field{
-		prefixField(&wish.from),
+		prefixField(&wish.From),
 		{"for_seconds", false, "3600", func(value json.RawMessage) (err error) {
-			wish.duration, err = parseSeconds(value)
+			wish.Duration, err = parseSeconds(value)
 			return err
 		}},
 		textField("reason", false, "it floods the room", func(s string) error {
-			wish.reason = s
+			wish.Reason = s
 			return CheckReason(s)
 		}),
+		boolField("cluster", &wish.Cluster),
 	}
+}
+
+// boolField is a field that is true or false.
+func boolField(name string, to *bool) field {
+	return field{name, false, "false", func(value json.RawMessage) error {
+		switch string(value) {
+		case "true", "false":
+			*to = string(value) == "true"
+			return nil
+		}
+		return fmt.Errorf("%s is neither true nor false; want one of them", printable(string(value)))
+	}}
 }
 
 // prefixField is the field from.
@@ -96,20 +104,7 @@ func parseSeconds(value json.RawMessage) (time.Duration, error) {
 
 // CheckReason says what is wrong with the reason of a ban, which is shown to
 // people on terminals and in logs.
-func CheckReason(reason string) error {
-	if len(reason) > peers.MaxReason {
-		return fmt.Errorf("it has %d bytes; want %d at most", len(reason), peers.MaxReason)
-	}
-	if !utf8.ValidString(reason) {
-		return fmt.Errorf("%s is no UTF-8", printable(reason))
-	}
-	for _, r := range reason {
-		if !unicode.IsPrint(r) {
-			return fmt.Errorf("the character %+q cannot be shown; want letters, digits, signs and blanks", r)
-		}
-	}
-	return nil
-}
+func CheckReason(reason string) error { return banlist.CheckReason(reason) }
 
 // tellDone answers with what was done, or why it was not.
 func tellDone(w http.ResponseWriter, done any, err error) {
@@ -125,7 +120,7 @@ func tellDone(w http.ResponseWriter, done any, err error) {
 		case 64:
 			status = http.StatusBadRequest
 		case 69:
-			status = http.StatusConflict // no room for it
+			status = http.StatusConflict // no room for it, or no cluster
 		}
 	}
 	answer(w, status, failureOf(err))

@@ -71,7 +71,10 @@ func TestWhoIsToBeKeptOutArrives(t *testing.T) {
 		{"ban", `{"from":"[2001:db8::7]","for_seconds":1}`, "ban 2001:db8::7/128 for 1s: "},
 		{"ban", `{"from":"0.0.0.0/0","for_seconds":3.1536e9}`, "ban 0.0.0.0/0 for 876000h0m0s: "},
 		{"ban", `{"from":"::/0","reason":"` + strings.Repeat("x", peers.MaxReason) + `"}`, "ban ::/0 for 0s: " + strings.Repeat("x", peers.MaxReason)},
+		{"ban", `{"from":"192.0.2.7","cluster":false}`, "ban 192.0.2.7/32 for 0s: "},
+		{"ban", `{"cluster": true,"from":"192.0.2.7","reason":"x"}`, "ban 192.0.2.7/32 for 0s everywhere: x"},
 		{"unban", `{"from":"2001:db8:ffff::/32"}`, "unban 2001:db8::/32"},
+		{"unban", `{"from":"192.0.2.7","cluster":true}`, "unban 192.0.2.7/32 everywhere"},
 	} {
 		c.asked = nil
 		if status, answer := post(t, client, test.path, test.body); status != http.StatusOK || len(c.asked) != 1 || c.asked[0] != test.want {
@@ -83,7 +86,7 @@ func TestWhoIsToBeKeptOutArrives(t *testing.T) {
 func TestABodyThatIsWrongIsToldRight(t *testing.T) {
 	c := &control{}
 	client, _ := serving(t, c)
-	const banBody = `{"from":"192.0.2.0/24","for_seconds":3600,"reason":"it floods the room"}`
+	const banBody = `{"from":"192.0.2.0/24","for_seconds":3600,"reason":"it floods the room","cluster":false}`
 	const noPrefix = " is no address and no prefix; want one such as 192.0.2.7, 2001:db8::7 or 192.0.2.0/24"
 	noTime := func(value string) string {
 		return fmt.Sprintf("for_seconds: %q is no time that a ban can last; want a number of seconds from 1 to 3153600000, or 0 for ever", value)
@@ -102,8 +105,8 @@ func TestABodyThatIsWrongIsToldRight(t *testing.T) {
 		{"ban", "{\"from\":\"\xff\"}", "the body is no UTF-8; want one such as " + banBody},
 		{"ban", `{}`, "from is missing; want one such as " + banBody},
 		{"ban", `{"for_seconds":60}`, "from is missing; want one such as " + banBody},
-		{"ban", `{"From":"192.0.2.7"}`, `unknown field "From"; want from, for_seconds, reason`},
-		{"ban", `{"from":"192.0.2.7","for":60}`, `unknown field "for"; want from, for_seconds, reason`},
+		{"ban", `{"From":"192.0.2.7"}`, `unknown field "From"; want from, for_seconds, reason, cluster`},
+		{"ban", `{"from":"192.0.2.7","for":60}`, `unknown field "for"; want from, for_seconds, reason, cluster`},
 		{"ban", `{"from":"192.0.2.7","from":"192.0.2.8"}`, "from is there twice; want it once"},
 		{"ban", `{"from":null}`, `from: "null" is no text; want it in double quotes`},
 		{"ban", `{"from":["192.0.2.7"]}`, `from: "[\"192.0.2.7\"]" is no text; want it in double quotes`},
@@ -128,6 +131,9 @@ func TestABodyThatIsWrongIsToldRight(t *testing.T) {
 		{"ban", `{"from":"192.0.2.7","reason":"a\nb"}`, `reason: the character '\n' cannot be shown; want letters, digits, signs and blanks`},
 		{"ban", `{"from":"192.0.2.7","reason":"\u202etxt"}`, `reason: the character '\u202e' cannot be shown; want letters, digits, signs and blanks`},
 		{"ban", `{"from":"192.0.2.7","reason":"` + strings.Repeat("ä", peers.MaxReason/2) + `x"}`, "reason: it has 257 bytes; want 256 at most"},
+		{"ban", `{"from":"192.0.2.7","cluster":null}`, `cluster: "null" is neither true nor false; want one of them`},
+		{"unban", `{"from":"192.0.2.7","cluster":"true"}`, `cluster: "\"true\"" is neither true nor false; want one of them`},
+		{"unban", `{"from":"192.0.2.7","cluster":1}`, `cluster: "1" is neither true nor false; want one of them`},
 		{"ban?for=1h", banBody, `unknown parameter "for"; want none`},
 	} {
 		status, answer := post(t, client, test.path, test.body)
@@ -176,16 +182,20 @@ func TestAClientKeepsSomebodyOut(t *testing.T) {
 	if diff := cmp.Diff(Kicked{[]netip.AddrPort{netip.MustParseAddrPort("192.0.2.7:40000")}, 1}, kicked, equateAddresses); diff != "" || err != nil {
 		t.Errorf("kick: %v (-want +got):\n%s", err, diff)
 	}
-	banned, err := client.Ban(t.Context(), "192.0.2.7/24", 90*time.Minute, "a \"b\" <c>")
-	if diff := cmp.Diff(Banned{banOf(prefix, 90*time.Minute, "a \"b\" <c>"), 3, 1, true}, banned, equateAddresses); diff != "" || err != nil {
-		t.Errorf("ban: %v (-want +got):\n%s", err, diff)
-	}
-	unbanned, err := client.Unban(t.Context(), "192.0.2.0/24")
-	if diff := cmp.Diff(Unbanned{banOf(prefix, 0, ""), []Ban{}}, unbanned, equateAddresses); diff != "" || err != nil {
-		t.Errorf("unban: %v (-want +got):\n%s", err, diff)
+	for _, cluster := range []bool{false, true} {
+		reached := reachedIf(cluster)
+		reached.complete()
+		banned, err := client.Ban(t.Context(), "192.0.2.7/24", 90*time.Minute, "a \"b\" <c>", cluster)
+		if diff := cmp.Diff(Banned{banOf(prefix, 90*time.Minute, "a \"b\" <c>"), 3, 1, true, reached}, banned, equateAddresses); diff != "" || err != nil {
+			t.Errorf("ban: %v (-want +got):\n%s", err, diff)
+		}
+		unbanned, err := client.Unban(t.Context(), "192.0.2.0/24", cluster)
+		if diff := cmp.Diff(Unbanned{banOf(prefix, 0, ""), []Ban{}, reached}, unbanned, equateAddresses); diff != "" || err != nil {
+			t.Errorf("unban: %v (-want +got):\n%s", err, diff)
+		}
 	}
 	for _, duration := range []time.Duration{1, time.Second - 1, MostBan + time.Second, -time.Second} {
-		_, err := client.Ban(t.Context(), "192.0.2.7", duration, "")
+		_, err := client.Ban(t.Context(), "192.0.2.7", duration, "", false)
 		if failure := (*Failure)(nil); !errors.As(err, &failure) || failure.Code != 64 {
 			t.Errorf("%v: want a failure with code 64, got %v", duration, err)
 		}
@@ -222,8 +232,9 @@ func TestBansAreTold(t *testing.T) {
 		t.Errorf("want an empty list, got %d %s", code, body)
 	}
 	d.bans.Bans = []Ban{banOf(netip.MustParsePrefix("192.0.2.0/24"), time.Hour, "floods"), banOf(netip.MustParsePrefix("2001:db8::/32"), 0, "")}
-	const want = `{"bans":[{"from":"192.0.2.0/24","since":"2026-11-23T12:00:00.000Z","until":"2026-11-23T13:00:00.000Z","reason":"floods"},` +
-		`{"from":"2001:db8::/32","since":"2026-11-23T12:00:00.000Z","until":null,"reason":""}],"max":1000}` + "\n"
+	d.bans.Bans[1].Cluster = "north"
+	const want = `{"bans":[{"from":"192.0.2.0/24","since":"2026-11-23T12:00:00.000Z","until":"2026-11-23T13:00:00.000Z","reason":"floods","cluster":""},` +
+		`{"from":"2001:db8::/32","since":"2026-11-23T12:00:00.000Z","until":null,"reason":"","cluster":"north"}],"max":1000}` + "\n"
 	if code, body := get(t, handler, "/api/v1/bans"); code != http.StatusOK || body != want {
 		t.Errorf("want %s, got %d %s", want, code, body)
 	}
@@ -251,32 +262,34 @@ func FuzzBanBody(f *testing.F) {
 	f.Add([]byte(`{"from":"192.0.2.7/24","for_seconds":3600,"reason":"floods"}`))
 	f.Add([]byte(`{"from":"::ffff:192.0.2.7","for_seconds":1e0,"reason":"\ud83d\ude00"}`))
 	f.Add([]byte(`{"from":"[2001:db8::7]","for_seconds":-0}{`))
+	f.Add([]byte(`{"from":"192.0.2.7","cluster":true}`))
 	f.Add([]byte(`{"from":"fe80::1%2","for_seconds":null,"x":[{}]}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		var wish banWish
+		var wish BanWish
 		if err := parseBody(body, wish.fields()); err != nil {
 			if text := err.Error(); text == "" || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 				t.Fatalf("%q: want an error in one line, got %q", body, text)
 			}
 			return
 		}
-		if !wish.from.IsValid() || wish.from != wish.from.Masked() || wish.from.Addr().Is4In6() || wish.from.Addr().Zone() != "" {
-			t.Errorf("%q: got the prefix %v", body, wish.from)
+		if !wish.From.IsValid() || wish.From != wish.From.Masked() || wish.From.Addr().Is4In6() || wish.From.Addr().Zone() != "" {
+			t.Errorf("%q: got the prefix %v", body, wish.From)
 		}
-		if again, err := ParsePrefix(wish.from.String()); again != wish.from || err != nil {
-			t.Errorf("%q: want %v again, got %v, %v", body, wish.from, again, err)
+		if again, err := ParsePrefix(wish.From.String()); again != wish.From || err != nil {
+			t.Errorf("%q: want %v again, got %v, %v", body, wish.From, again, err)
 		}
-		if wish.duration != 0 && (wish.duration < time.Second || wish.duration > MostBan) {
-			t.Errorf("%q: got %v", body, wish.duration)
+		if wish.Duration != 0 && (wish.Duration < time.Second || wish.Duration > MostBan) {
+			t.Errorf("%q: got %v", body, wish.Duration)
 		}
-		if err := CheckReason(wish.reason); err != nil {
-			t.Errorf("%q: got the reason %q: %v", body, wish.reason, err)
+		if err := CheckReason(wish.Reason); err != nil {
+			t.Errorf("%q: got the reason %q: %v", body, wish.Reason, err)
 		}
 		var read struct {
 			From, Reason string
 			For          float64 `json:"for_seconds"`
+			Cluster      bool
 		}
-		if err := json.Unmarshal(body, &read); err != nil || read.Reason != wish.reason || read.For == 0 != (wish.duration == 0) {
+		if err := json.Unmarshal(body, &read); err != nil || read.Reason != wish.Reason || read.Cluster != wish.Cluster || read.For == 0 != (wish.Duration == 0) {
 			t.Errorf("%q: want %+v, got %+v, %v", body, wish, read, err)
 		}
 	})

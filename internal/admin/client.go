@@ -68,19 +68,28 @@ func (c Client) Kick(ctx context.Context, address string) (Kicked, error) {
 }
 
 // Ban keeps addresses out, for a time from a second to [MostBan]; 0: for ever.
-// From is as [ParsePrefix] reads it. The error is as that of Reload.
-func (c Client) Ban(ctx context.Context, from string, duration time.Duration, reason string) (Banned, error) {
+// From is as [ParsePrefix] reads it. With cluster it holds on all nodes of the
+// cluster, which may take some seconds. The error is as that of Reload.
+func (c Client) Ban(ctx context.Context, from string, duration time.Duration, reason string, cluster bool) (Banned, error) {
 	var banned Banned
 	wish := map[string]any{"from": from, "for_seconds": duration.Seconds(), "reason": reason}
+	if cluster { // a relay that is older does not know the field
+		wish["cluster"] = true
+	}
 	err := c.do(ctx, http.MethodPost, "/api/v1/ban", wish, &banned)
 	return banned, err
 }
 
-// Unban ends a ban; from is as [ParsePrefix] reads it. The error is as that of
-// Reload.
-func (c Client) Unban(ctx context.Context, from string) (Unbanned, error) {
+// Unban ends a ban of this relay, or that of the cluster on all its nodes, which
+// may take some seconds. From is as [ParsePrefix] reads it. The error is as that
+// of Reload.
+func (c Client) Unban(ctx context.Context, from string, cluster bool) (Unbanned, error) {
 	var unbanned Unbanned
-	err := c.do(ctx, http.MethodPost, "/api/v1/unban", map[string]any{"from": from}, &unbanned)
+	wish := map[string]any{"from": from}
+	if cluster {
+		wish["cluster"] = true
+	}
+	err := c.do(ctx, http.MethodPost, "/api/v1/unban", wish, &unbanned)
 	return unbanned, err
 }
 

@@ -24,12 +24,16 @@ type Control interface {
 	// [*Failure]: there is none, or it is static.
 	Kick(from netip.Prefix, port uint16) (Kicked, error)
 
-	// Ban keeps the addresses of a prefix out from now on; duration 0: for ever.
-	Ban(from netip.Prefix, duration time.Duration, reason string) (Banned, error)
+	// Ban keeps the addresses of a prefix out from now on. For a ban on all nodes
+	// of the cluster it waits some seconds, at most until ctx ends, for the others
+	// to have it. The error may be a [*Failure]: there is no room for another ban,
+	// or no cluster.
+	Ban(ctx context.Context, wish BanWish) (Banned, error)
 
-	// Unban ends the ban of a prefix. The error may be a [*Failure]: there is no
-	// ban of that prefix.
-	Unban(from netip.Prefix) (Unbanned, error)
+	// Unban ends the ban of a prefix on this relay, or that of the cluster on all
+	// nodes, and waits as Ban does. The error may be a [*Failure]: there is no ban
+	// of that prefix, or no cluster.
+	Unban(ctx context.Context, from netip.Prefix, cluster bool) (Unbanned, error)
 }
 
 // Kicked says what a kick has done.
@@ -38,18 +42,45 @@ type Kicked struct {
 	Count   int              `json:"count"`   // how many are gone
 }
 
-// Banned says what a ban has done.
+// A BanWish says who is to be kept out.
+type BanWish struct {
+	From     netip.Prefix
+	Duration time.Duration // 0: for ever
+	Reason   string        // as [CheckReason] wants it
+	Cluster  bool          // on all nodes of the cluster
+}
+
+// Banned says what a ban has done. Peers are those of this relay.
 type Banned struct {
 	Ban     Ban  `json:"ban"`
 	Removed int  `json:"removed"` // learned peers that are gone
 	Static  int  `json:"static"`  // static peers inside, which may do nothing while the ban lasts
 	Kept    bool `json:"kept"`    // it survives a restart: the relay has a state file that it can write
+	Reached
+}
+
+// Reached says which other nodes of the cluster know of what was done, if it was
+// for all of them.
+type Reached struct {
+	Nodes   []string `json:"nodes"`   // names of those that have it
+	Missing []string `json:"missing"` // names of those that do not yet, and take it when they are heard again
+}
+
+// complete makes lists of r, which are lists in JSON, too.
+func (r *Reached) complete() {
+	if r.Nodes == nil {
+		r.Nodes = []string{}
+	}
+	if r.Missing == nil {
+		r.Missing = []string{}
+	}
 }
 
 // Unbanned says what the end of a ban leaves.
 type Unbanned struct {
 	Ban   Ban   `json:"ban"`   // the one that has ended
 	Still []Ban `json:"still"` // other bans that cover some of its addresses
+	Reached
 }
 
 // A Ban keeps addresses out, whatever the access rules say.
@@ -58,6 +89,10 @@ type Ban struct {
 	Since  Time         `json:"since"`
 	Until  *Time        `json:"until"` // null: for ever
 	Reason string       `json:"reason"`
+
+	// Cluster is the name of the node that has decided it for all nodes of the
+	// cluster; "": it is of this relay alone.
+	Cluster string `json:"cluster"`
 }
 
 // BanList is all bans.

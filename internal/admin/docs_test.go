@@ -60,8 +60,8 @@ func TestDocumentationHoldsAgainstTheCode(t *testing.T) {
 	page, quoted := apiDocs(t)
 	now := Time{time.Now()}
 	var all []string
-	all = append(all, fields(jsonOf(t, Status{Rules: []Rule{{}}, Drops: nil, Gateway: Gateway{Listeners: []GatewayListener{{}}}}), "")...)
-	all = append(all, fields(jsonOf(t, Peer{Name: "x", Heard: &now, Expires: &now}), "")...)
+	all = append(all, fields(jsonOf(t, Status{Rules: []Rule{{}}, Drops: nil, Gateway: Gateway{Listeners: []GatewayListener{{}}}, Cluster: Cluster{Routes: []ClusterRoute{{}}, Nodes: []ClusterNode{{}}}}), "")...)
+	all = append(all, fields(jsonOf(t, Peer{Node: "x", Name: "x", Heard: &now, Expires: &now}), "")...)
 	all = append(all, fields(jsonOf(t, Failure{Way: "x"}), "")...)
 	all = append(all, fields(jsonOf(t, Reloaded{}), "")...)
 	all = append(all, fields(jsonOf(t, Change{}), "")...)
@@ -71,7 +71,7 @@ func TestDocumentationHoldsAgainstTheCode(t *testing.T) {
 	all = append(all, fields(jsonOf(t, Banned{}), "")...)
 	all = append(all, fields(jsonOf(t, Unbanned{Still: []Ban{{}}}), "")...)
 	all = append(all, fields(jsonOf(t, BanList{Bans: []Ban{{}}}), "")...)
-	for _, wanted := range new(banWish).fields() {
+	for _, wanted := range new(BanWish).fields() {
 		all = append(all, wanted.name)
 	}
 	for _, field := range all {
@@ -79,7 +79,7 @@ func TestDocumentationHoldsAgainstTheCode(t *testing.T) {
 			t.Errorf("docs/api.md lacks the field %s", field)
 		}
 	}
-	parameters := []string{"offset", "limit", "sort", "search", "kind", "state", "address", "peer", "snaplen"}
+	parameters := []string{"offset", "limit", "sort", "search", "kind", "state", "address", "peer", "snaplen", "node"}
 	for _, parameter := range parameters {
 		if !slices.Contains(quoted, parameter) {
 			t.Errorf("docs/api.md lacks the parameter %s", parameter)
@@ -115,7 +115,7 @@ func TestDocumentationHoldsAgainstTheCode(t *testing.T) {
 
 // requestsThere returns the requests that the handlers are registered for.
 func requestsThere() (requests []string) {
-	for _, file := range []string{"read.go", "do.go", "bans.go"} {
+	for _, file := range []string{"read.go", "do.go", "bans.go", "clusterpeers.go"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			panic(err)

@@ -66,6 +66,7 @@ func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{dropsDesc, refusedDesc, peersDesc, bansDesc, buildDesc, clientsDesc, endedDesc} {
 		to <- desc
 	}
+	describeCluster(to)
 }
 
 // Collect sends the metrics as they are now.
@@ -98,6 +99,7 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	for reason, count := range status.Gateway.Ended {
 		send(endedDesc, prometheus.CounterValue, float64(count), reason)
 	}
+	collectCluster(&status, send)
 	send(buildDesc, prometheus.GaugeValue, 1, status.Version, runtime.Version())
 }
 

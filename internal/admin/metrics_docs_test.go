@@ -15,6 +15,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"go.yaml.in/yaml/v4"
 
+	"udprelay/internal/cluster"
 	"udprelay/relay"
 )
 
@@ -99,6 +100,7 @@ func TestThePageHasEachMetric(t *testing.T) {
 
 func TestThePageHasEachReason(t *testing.T) {
 	_, section, _ := strings.Cut(read(t, monitoringPage), "### Reasons\n")
+	section, _, _ = strings.Cut(section, "\n### ")
 	in, out, _ := strings.Cut(section, "On the way out, ")
 	reason := regexp.MustCompile("^`([a-z_]+)`$")
 	told := map[bool]map[string][]string{false: rows(in, reason), true: rows(out, reason)}
@@ -109,6 +111,20 @@ func TestThePageHasEachReason(t *testing.T) {
 	}
 	if got, want := len(told[false])+len(told[true]), len(relay.Drops()); got != want {
 		t.Errorf("want %d reasons, got %d", want, got)
+	}
+}
+
+func TestThePageHasEachReasonOfTheCluster(t *testing.T) {
+	_, section, _ := strings.Cut(read(t, monitoringPage), "### Reasons of the cluster\n")
+	section, _, _ = strings.Cut(section, "\n### ")
+	told := rows(section, regexp.MustCompile("^`([a-z_]+)`$"))
+	for _, d := range cluster.Drops() {
+		if cells := told[d.String()]; len(cells) != 3 || cells[1] == "" || cells[2] == "" {
+			t.Errorf("want a row for %s with what is counted and what it means, got %q", d, cells)
+		}
+	}
+	if len(told) != len(cluster.Drops()) {
+		t.Errorf("want %d reasons, got %d", len(cluster.Drops()), len(told))
 	}
 }
 
@@ -205,18 +221,28 @@ func wantKnown(t *testing.T, known map[string]*dto.MetricFamily, of, query strin
 			t.Errorf("%s asks for %s, which there is not", of, name)
 		}
 	}
-	reasons := make(map[string]bool)
-	for _, d := range relay.Drops() {
-		reasons[d.String()] = true
-	}
-	for _, match := range regexp.MustCompile(`reason=~?"([^"]*)"`).FindAllStringSubmatch(query, -1) {
-		for _, reason := range strings.Split(match[1], "|") {
-			if !reasons[reason] {
-				t.Errorf("%s asks for the reason %s, which there is not", of, reason)
+	for _, match := range regexp.MustCompile(`(udprelay_[a-z_]+)\{[^}]*reason=~?"([^"]*)"`).FindAllStringSubmatch(query, -1) {
+		for _, reason := range strings.Split(match[2], "|") {
+			if !slices.Contains(reasonsOf(match[1]), reason) {
+				t.Errorf("%s asks for the reason %s of %s, which there is not", of, reason, match[1])
 			}
 		}
 	}
 	return names
+}
+
+// reasonsOf returns the reasons that a metric can have.
+func reasonsOf(metric string) (reasons []string) {
+	if metric == "udprelay_cluster_dropped_total" {
+		for _, d := range cluster.Drops() {
+			reasons = append(reasons, d.String())
+		}
+		return reasons
+	}
+	for _, d := range relay.Drops() {
+		reasons = append(reasons, d.String())
+	}
+	return reasons
 }
 
 // The tests, which promtool runs, say of each alert when it fires and when not.

@@ -219,6 +219,7 @@ func TestPrometheusScrapesTheRelay(t *testing.T) {
 	for i := range next.Rules {
 		next.Rules[i].Refused += 1000
 	}
+	clusterGrows(&next.Cluster, func(n *uint64, _ string) { *n += 1000 })
 	grown := meteredPeers(3).peers
 	for _, peer := range grown {
 		for _, n := range []*uint64{&peer.Received, &peer.ReceivedBytes, &peer.Delivered, &peer.DeliveredBytes} {

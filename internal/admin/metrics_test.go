@@ -32,6 +32,7 @@ func busy() Status {
 		Rules:    []Rule{{From: "loopback", Refused: 201}, {From: "private", Refused: 202}, {Refused: 203}},
 		Gateway:  Gateway{Listeners: []GatewayListener{{"tcp", "[::]:9003", 4}, {"wss", "[::]:9004", 5}}, Connections: 11, Limit: 1000, Accepted: 601, Ended: map[string]uint64{"left": 602, "stuck": 603}},
 		Buffers:  Buffers{Receive: 301, ReceiveUsed: 302, Send: 303, SendUsed: 304},
+		Cluster:  busyCluster(),
 	}
 	for i, reason := range relay.Drops() {
 		status.Drops[reason.String()] = uint64(400 + i)
@@ -121,6 +122,12 @@ func TestMetricsTellTheStatus(t *testing.T) {
 		}
 		delete(values, "udprelay_"+name)
 	}
+	for name, value := range busyClusterSeries() {
+		if got, there := values[name]; !there || got != value {
+			t.Errorf("%s: want %v, got %v (there: %v)", name, value, got, there)
+		}
+		delete(values, name)
+	}
 	left := slices.Collect(maps.Keys(values))
 	if len(left) != 1 || !strings.HasPrefix(left[0], "udprelay_build_info goversion=go") || !strings.HasSuffix(left[0], " version=1.2.3") || values[left[0]] != 1 {
 		t.Errorf("want build_info and nothing else to be left, got %v", left)
@@ -179,7 +186,13 @@ func TestSeriesAreBounded(t *testing.T) {
 	if got, want := len(gathered(t, ours(status))), small-3+rules+1; got != want {
 		t.Errorf("%d rules: want %d series, got %d", rules, want, got)
 	}
-	if all := len(gathered(t, newMetrics(told(busy()), &daemonOf{}))); all < 60 || all > 110 {
+	status.Cluster = Cluster{}
+	if alone, want := len(gathered(t, ours(status))), small+rules+1-3-len(busyClusterSeries()); alone != want {
+		t.Errorf("without a cluster: want %d series, got %d", want, alone)
+	}
+	alone := busy()
+	alone.Cluster = Cluster{}
+	if all := len(gathered(t, newMetrics(told(alone), &daemonOf{}))); all < 60 || all > 110 {
 		t.Errorf("docs/monitoring.md says that there are about 90 series, and there are %d", all)
 	}
 }
@@ -202,6 +215,7 @@ func TestCountersNeverGoBack(t *testing.T) {
 			after.Gateway.Ended[reason] = n
 		}
 		grows(&after.Gateway.Accepted, "accepted")
+		clusterGrows(&after.Cluster, grows)
 		for i := range after.Rules {
 			grows(&after.Rules[i].Refused, "refused")
 		}
@@ -220,7 +234,7 @@ func TestCountersNeverGoBack(t *testing.T) {
 				}
 			}
 		}
-		if want := 13 + 3 + 1 + 2 + len(relay.Drops()); counters != want {
+		if want := 13 + 3 + 1 + 2 + len(relay.Drops()) + 4 + len(before.Cluster.Drops) + 3*2; counters != want {
 			t.Errorf("want %d counters, got %d", want, counters)
 		}
 	})

@@ -171,9 +171,9 @@ func SortFields() []string {
 	return fields
 }
 
-// page returns the page that q asks for of the peers of a source. To look at
+// Page returns the page that q asks for of the peers of a source. To look at
 // all of them is left out where none is searched or sorted.
-func (q Query) page(source Source) PeerPage {
+func (q Query) Page(source Source) PeerPage {
 	if q.Search != "" || q.State != "" || q.Kind != "" || q.Sort != "" {
 		all, _ := source.Peers(0, math.MaxInt)
 		return q.Select(all)

@@ -35,6 +35,11 @@ type Source interface {
 	// does.
 	MetricsPerPeer() bool
 
+	// ClusterPeers asks another node of the cluster, by its ID, for a page of its
+	// peers. The error may be a [*Failure], of code 1 if there is no such node,
+	// and 69 if it does not answer now.
+	ClusterPeers(ctx context.Context, node string, query Query) (PeerPage, error)
+
 	// Turn waits until the loop of the relay has come round once more; the
 	// error is that of ctx if it does not.
 	Turn(ctx context.Context) error
@@ -116,7 +121,7 @@ func (r *reader) page(ctx context.Context, query Query) (PeerPage, error) {
 	select {
 	case r.going <- struct{}{}:
 		defer func() { <-r.going }()
-		return query.page(r.source), nil
+		return query.Page(r.source), nil
 	case <-ctx.Done():
 		return PeerPage{}, ctx.Err()
 	}

@@ -44,9 +44,12 @@ func Serve(ctx context.Context, listener net.Listener, source Source, control Co
 
 func serve(ctx context.Context, listener net.Listener, source Source, control Control, log *slog.Logger, finish time.Duration) error {
 	mux, guarded := http.NewServeMux(), http.NewServeMux()
-	newReader(source).add(mux)
-	addControl(mux, control)
-	addControl(guarded, control)
+	reader := newReader(source)
+	reader.add(mux)
+	reader.addCluster(mux)
+	changing := &fresh{control, reader}
+	addControl(mux, changing)
+	addControl(guarded, changing)
 	return serveHandler(ctx, listener, newGuard(log).keep(guarded, mux), log, finish)
 }
 

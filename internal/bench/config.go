@@ -21,6 +21,10 @@ const (
 type Config struct {
 	Relay netip.AddrPort
 
+	// ReceiversAt is where the peers that only receive join, another relay of the
+	// same cluster; the zero AddrPort: at Relay, as the senders.
+	ReceiversAt netip.AddrPort
+
 	Peers   int // that only receive
 	Senders int // that take turns to send; they receive what the others send
 	Mix     Mix // how long datagrams are
@@ -68,6 +72,14 @@ func (c *Config) receivers() int {
 	return c.Peers
 }
 
+// receiversAt returns where receivers join.
+func (c *Config) receiversAt() netip.AddrPort {
+	if c.ReceiversAt.IsValid() {
+		return c.ReceiversAt
+	}
+	return c.Relay
+}
+
 // due returns how many should get each datagram.
 func (c *Config) due() int {
 	if len(c.Static) > 0 {
@@ -97,12 +109,18 @@ func bufferOf(size int) int {
 
 // Check returns what is wrong with c, or nil.
 func (c *Config) Check() error {
-	addr := c.Relay.Addr()
+	for _, relay := range []netip.AddrPort{c.Relay, c.receiversAt()} {
+		addr := relay.Addr()
+		switch {
+		case !relay.IsValid() || relay.Port() == 0:
+			return fmt.Errorf("%v is no address of a relay", relay)
+		case addr.IsUnspecified() || addr.IsMulticast() || addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+			return fmt.Errorf("%v is no address of one host", addr)
+		}
+	}
 	switch {
-	case !c.Relay.IsValid() || c.Relay.Port() == 0:
-		return fmt.Errorf("%v is no address of a relay", c.Relay)
-	case addr.IsUnspecified() || addr.IsMulticast() || addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return fmt.Errorf("%v is no address of one host", addr)
+	case c.ReceiversAt.IsValid() && len(c.Static) > 0:
+		return fmt.Errorf("static receivers do not join, and %v is where receivers join: want one of them", c.ReceiversAt)
 	case c.receivers() < 1 || c.receivers() > MostPeers:
 		return fmt.Errorf("%d peers: want 1 to %d", c.receivers(), MostPeers)
 	case c.Senders < 1 || c.Senders > MostSenders:

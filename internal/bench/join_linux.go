@@ -107,11 +107,11 @@ func (j *joining) failure() error {
 	c := j.run.config
 	switch {
 	case j.left < j.total:
-		return &JoinError{c.Relay, j.total - j.left, j.total}
+		return &JoinError{c.receiversAt(), j.total - j.left, j.total}
 	case j.wants:
 		return &client.ProofError{Addr: c.Relay, Secret: len(c.Secret) > 0}
 	}
-	return &NoRelayError{c.Relay, j.refused}
+	return &NoRelayError{c.receiversAt(), j.refused}
 }
 
 // turn reads what came for those that are not in, and says what is due. It

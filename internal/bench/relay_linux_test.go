@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -116,6 +117,32 @@ func TestAllPacesAddUp(t *testing.T) {
 		if r.LatencyPeers == 0 && r.Latency != nil {
 			t.Errorf("%s: want no latency, got %+v", name, r.Latency)
 		}
+	}
+}
+
+// Receivers at another node of a cluster get all that senders say.
+func TestReceiversAtAnotherNode(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	route := free.Addr().String()
+	free.Close()
+	a := startRelay(t, []string{"UDPRELAY_CLUSTER_LISTEN=" + route})
+	b := startRelay(t, []string{"UDPRELAY_CLUSTER_ROUTES=" + route})
+	r, err := Run(t.Context(), Config{
+		Relay: a.Addr, ReceiversAt: b.Addr, Peers: 20, Senders: 3, Rate: 500, Duration: time.Second, LatencyPeers: 4,
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Sent != 500 || r.Due != 500*22 || r.Delivered != r.Due || r.Lost != 0 || r.Surplus != 0 {
+		t.Errorf("want 500 datagrams, each delivered to 22, got %+v", r)
+	}
+	wantOrder(t, "latency", r.Latency, 2000)
+	bad := Config{Relay: a.Addr, ReceiversAt: netip.MustParseAddrPort("0.0.0.0:9"), Peers: 1, Senders: 1, Duration: time.Second}
+	if err := bad.Check(); err == nil || !strings.Contains(err.Error(), "0.0.0.0 is no address of one host") {
+		t.Errorf("want it refused; got %v", err)
 	}
 }
 

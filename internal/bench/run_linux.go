@@ -76,7 +76,9 @@ func Run(ctx context.Context, c Config, progress func(Snapshot)) (Result, error)
 
 // newRunning opens the sockets, and says what each is for.
 func newRunning(c *Config, progress func(Snapshot)) (*running, error) {
-	c.Relay = netip.AddrPortFrom(c.Relay.Addr().Unmap(), c.Relay.Port())
+	for _, relay := range []*netip.AddrPort{&c.Relay, &c.ReceiversAt} {
+		*relay = netip.AddrPortFrom(relay.Addr().Unmap(), relay.Port())
+	}
 	if c.KeepAlive == 0 {
 		c.KeepAlive = defaultKeepAlive
 	}

@@ -45,10 +45,14 @@ func openSockets(c *Config) (sockets []socket, err error) {
 	}()
 	for i := range count {
 		var fd int
+		at := c.Relay
+		if i < c.receivers() {
+			at = c.receiversAt()
+		}
 		if i < len(c.Static) {
 			fd, err = open(c.Static[i], netip.AddrPort{})
 		} else {
-			fd, err = open(netip.AddrPortFrom(ownAddress(c.Relay.Addr(), i), 0), c.Relay)
+			fd, err = open(netip.AddrPortFrom(ownAddress(at.Addr(), i), 0), at)
 		}
 		if err != nil {
 			if errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EAGAIN) {

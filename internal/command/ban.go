@@ -1,12 +1,14 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"math"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,6 +24,10 @@ peers there stay but may not send and get nothing. A ban holds for all ports. It
 outlives reloads and, if the relay has a state file, restarts. A ban of the same
 prefix takes the place of the one before; "udprelay unban" ends it.
 
+With --cluster it holds on all nodes of the cluster that the relay is a node of. Who
+has it after three seconds is said, and who has not: those take it when they are heard
+again. Without --cluster it holds on this relay alone.
+
 DURATION is such as 30m, 12h, 7d or 1d12h: weeks (w), days (d), hours (h), minutes
 (m) and seconds (s), from 1s to 36500d.
 
@@ -30,6 +36,7 @@ DURATION is such as 30m, 12h, 7d or 1d12h: weeks (w), days (d), hours (h), minut
 Examples:
   sudo udprelay ban --for 1h --reason "it floods the room" 192.0.2.7
   sudo udprelay ban 2001:db8::/64
+  sudo udprelay ban --cluster --for 1h 192.0.2.7
   sudo udprelay ban --list
   sudo udprelay ban --list --json | jq '.bans[].from'`
 
@@ -42,6 +49,7 @@ func banCommand(world World) *cli.Command {
 		Flags: askFlags(
 			&cli.StringFlag{Name: "for", Usage: "end the ban after `DURATION`; without it, never"},
 			&cli.StringFlag{Name: "reason", Usage: "what it is for, `TEXT` of at most 256 bytes"},
+			clusterFlag("ban on all nodes of the cluster"),
 			&cli.BoolFlag{Name: "list", Usage: "list the bans", DisableDefaultText: true},
 		),
 		Action: func(c *cli.Context) error {
@@ -53,6 +61,11 @@ func banCommand(world World) *cli.Command {
 	}
 }
 
+// clusterFlag is that of what can be done on all nodes.
+func clusterFlag(usage string) cli.Flag {
+	return &cli.BoolFlag{Name: "cluster", Usage: usage, DisableDefaultText: true}
+}
+
 func ban(c *cli.Context, world World) error {
 	prefix, err := oneArgument(c, "an address or a prefix")
 	if err != nil {
@@ -61,6 +74,7 @@ func ban(c *cli.Context, world World) error {
 	if _, err := admin.ParsePrefix(prefix); err != nil {
 		return &usageFailure{err.Error(), helpHint(c)}
 	}
+	cluster := c.Bool("cluster")
 	var duration time.Duration
 	if c.IsSet("for") {
 		if duration, err = parseBanTime(c.String("for")); err != nil {
@@ -72,22 +86,28 @@ func ban(c *cli.Context, world World) error {
 		return &usageFailure{"--reason: " + err.Error(), helpHint(c)}
 	}
 	return askOnce(c, world, func(ctx context.Context, client admin.Client) (admin.Banned, error) {
-		banned, err := client.Ban(ctx, prefix, duration, reason)
+		banned, err := client.Ban(ctx, prefix, duration, reason, cluster)
 		if err == nil {
-			warnOfBan(world.Stderr, banned)
+			warnOfBan(world.Stderr, banned, cluster)
 		}
 		return banned, err
-	}, writeBanned)
+	}, func(w io.Writer, banned admin.Banned, _ time.Time) error {
+		return writeBanned(w, banned, cluster)
+	})
 }
 
 // warnOfBan says what is hardly meant.
-func warnOfBan(stderr io.Writer, banned admin.Banned) {
+func warnOfBan(stderr io.Writer, banned admin.Banned, cluster bool) {
 	if from := banned.Ban.From; from.Bits() == 0 {
 		family := "IPv4"
 		if from.Addr().Is6() {
 			family = "IPv6"
 		}
-		fmt.Fprintf(stderr, "udprelay: warning: %v is every %s address, this machine's too; udprelay unban %v ends it\n", from, family, from)
+		unban := "unban"
+		if cluster {
+			unban += " --cluster"
+		}
+		fmt.Fprintf(stderr, "udprelay: warning: %v is every %s address, this machine's too; udprelay %s %v ends it\n", from, family, unban, from)
 	}
 	if !banned.Kept {
 		fmt.Fprintln(stderr, "udprelay: warning: the ban ends when the relay does, for it has no state file that it can write (state.file)")
@@ -95,7 +115,7 @@ func warnOfBan(stderr io.Writer, banned admin.Banned) {
 }
 
 // writeBanned writes for a person what a ban has done.
-func writeBanned(w io.Writer, banned admin.Banned, _ time.Time) error {
+func writeBanned(w io.Writer, banned admin.Banned, cluster bool) error {
 	text := fmt.Sprintf("%v is banned %s", banned.Ban.From, untilWhen(banned.Ban))
 	if until := banned.Ban.Until; until != nil {
 		text += " (" + roughly(until.Sub(banned.Ban.Since.Time)) + ")"
@@ -109,9 +129,45 @@ func writeBanned(w io.Writer, banned admin.Banned, _ time.Time) error {
 	}
 	if done == nil {
 		done = []string{"no peer was there"}
+		if cluster {
+			done[0] = "no peer of this relay was there"
+		}
 	}
-	_, err := fmt.Fprintf(w, "%s: %s\n", text, strings.Join(done, ", "))
+	text += ": " + strings.Join(done, ", ") + "\n"
+	if cluster {
+		text += reachedLines(banned.Reached, "it is banned")
+	}
+	_, err := io.WriteString(w, text)
 	return err
+}
+
+// reachedLines says which nodes of the cluster have what was done, in lines of
+// their own.
+func reachedLines(reached admin.Reached, done string) string {
+	if len(reached.Nodes)+len(reached.Missing) == 0 {
+		return "  no other node of the cluster is there; those that come will have it\n"
+	}
+	text := ""
+	if len(reached.Nodes) > 0 {
+		text += "  " + done + " on " + namesOf(reached.Nodes) + "\n"
+	}
+	if len(reached.Missing) > 0 {
+		text += "  not yet on " + namesOf(reached.Missing) + ": when heard again\n"
+	}
+	return text
+}
+
+// namesOf returns the names of nodes in a sentence.
+func namesOf(nodes []string) string {
+	shown := make([]string, 0, mostShown)
+	for _, name := range nodes[:min(len(nodes), mostShown)] {
+		shown = append(shown, printable(name))
+	}
+	text := strings.Join(shown, ", ")
+	if more := len(nodes) - len(shown); more > 0 {
+		text += fmt.Sprintf(" and %s more", counted(more))
+	}
+	return text
 }
 
 // untilWhen says when a ban ends.
@@ -133,8 +189,8 @@ func roughly(d time.Duration) string {
 }
 
 func listBans(c *cli.Context, world World) error {
-	if c.IsSet("for") || c.IsSet("reason") {
-		return &usageFailure{"--list excludes --for and --reason", helpHint(c)}
+	if c.IsSet("for") || c.IsSet("reason") || c.IsSet("cluster") {
+		return &usageFailure{"--list excludes --for, --reason and --cluster", helpHint(c)}
 	}
 	if err := noMoreThan(c, 0); err != nil {
 		return err
@@ -155,7 +211,9 @@ func banLines(list admin.BanList, width int, now time.Time) []string {
 	}
 	from, since, until := column{title: "FROM"}, column{title: "SINCE", right: true, rank: 3}, column{title: "UNTIL", rank: 1}
 	left, reason := column{title: "LEFT", right: true}, column{title: "REASON", shortest: 10, rank: 2}
+	cluster := column{title: "CLUSTER", shortest: 7}
 	for _, b := range list.Bans {
+		cluster.cells = append(cluster.cells, cmp.Or(printable(b.Cluster), "-"))
 		from.cells = append(from.cells, b.From.String())
 		since.cells = append(since.cells, ago(b.Since.Time, now))
 		reason.cells = append(reason.cells, printable(b.Reason))
@@ -167,7 +225,11 @@ func banLines(list admin.BanList, width int, now time.Time) []string {
 		until.cells = append(until.cells, moment(b.Until.Time))
 		left.cells = append(left.cells, roughly(b.Until.Sub(now)))
 	}
-	return append(layOut([]column{from, since, until, left, reason}, width), fmt.Sprintf("%s of at most %s", numbered(len(list.Bans), "ban", "bans"), counted(list.Max)))
+	columns := []column{from, since, until, left, reason}
+	if slices.ContainsFunc(list.Bans, func(b admin.Ban) bool { return b.Cluster != "" }) {
+		columns = slices.Insert(columns, 4, cluster)
+	}
+	return append(layOut(columns, width), fmt.Sprintf("%s of at most %s", numbered(len(list.Bans), "ban", "bans"), counted(list.Max)))
 }
 
 var (
@@ -197,11 +259,16 @@ say. ADDRESS or PREFIX is that of the ban; "udprelay ban --list" has all of them
 bans that still cover some of its addresses are named. If there is no such ban, the
 exit code is 1.
 
+With --cluster the ban of the cluster on that prefix ends on all nodes, and so does one
+of a single node that has taken its place there. Without --cluster a ban ends on this
+relay alone, whoever has decided it.
+
 ` + socketText + `
 
 Examples:
   sudo udprelay unban 192.0.2.7
-  sudo udprelay unban 2001:db8::/64`
+  sudo udprelay unban 2001:db8::/64
+  sudo udprelay unban --cluster 192.0.2.7`
 
 func unbanCommand(world World) *cli.Command {
 	return &cli.Command{
@@ -209,7 +276,7 @@ func unbanCommand(world World) *cli.Command {
 		Usage:       "end a ban of a running relay",
 		ArgsUsage:   "ADDRESS|PREFIX",
 		Description: unbanDescription,
-		Flags:       askFlags(),
+		Flags:       askFlags(clusterFlag("end the ban of the cluster, on all nodes")),
 		Action: func(c *cli.Context) error {
 			prefix, err := oneArgument(c, "an address or a prefix")
 			if err != nil {
@@ -219,18 +286,31 @@ func unbanCommand(world World) *cli.Command {
 			if err != nil {
 				return &usageFailure{err.Error(), helpHint(c)}
 			}
+			cluster := c.Bool("cluster")
 			return askOnce(c, world, func(ctx context.Context, client admin.Client) (admin.Unbanned, error) {
-				return client.Unban(ctx, prefix)
+				return client.Unban(ctx, prefix, cluster)
 			}, func(w io.Writer, unbanned admin.Unbanned, _ time.Time) error {
-				return writeUnbanned(w, from, unbanned)
+				err := writeUnbanned(w, from, unbanned, cluster)
+				if !cluster && unbanned.Ban.Cluster != "" {
+					fmt.Fprintf(world.Stderr, "hint: it still holds on the other nodes of the cluster: udprelay unban --cluster %v ends it on all\n", from)
+				}
+				return err
 			})
 		},
 	}
 }
 
 // writeUnbanned writes for a person that a ban has ended, and which others go on.
-func writeUnbanned(w io.Writer, from netip.Prefix, unbanned admin.Unbanned) error {
-	text := fmt.Sprintf("the ban of %v has ended\n", from)
+func writeUnbanned(w io.Writer, from netip.Prefix, unbanned admin.Unbanned, cluster bool) error {
+	text := fmt.Sprintf("the ban of %v has ended", from)
+	switch {
+	case cluster:
+		text += "\n" + reachedLines(unbanned.Reached, "it has ended")
+	case unbanned.Ban.Cluster != "":
+		text += " on this relay\n"
+	default:
+		text += "\n"
+	}
 	for i, b := range unbanned.Still {
 		if i == mostShown {
 			text += fmt.Sprintf("  and %s more: udprelay ban --list\n", counted(len(unbanned.Still)-i))

@@ -1,10 +1,12 @@
 package command
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,13 +33,19 @@ func (d *doorman) Kick(from netip.Prefix, port uint16) (admin.Kicked, error) {
 	return d.kicked, d.err
 }
 
-func (d *doorman) Ban(from netip.Prefix, duration time.Duration, reason string) (admin.Banned, error) {
-	d.asked = fmt.Sprintf("ban %v %v %s", from, duration, reason)
+func (d *doorman) Ban(_ context.Context, wish admin.BanWish) (admin.Banned, error) {
+	d.asked = fmt.Sprintf("ban %v %v %s", wish.From, wish.Duration, wish.Reason)
+	if wish.Cluster {
+		d.asked += "everywhere"
+	}
 	return d.banned, d.err
 }
 
-func (d *doorman) Unban(from netip.Prefix) (admin.Unbanned, error) {
+func (d *doorman) Unban(_ context.Context, from netip.Prefix, cluster bool) (admin.Unbanned, error) {
 	d.asked = fmt.Sprintf("unban %v", from)
+	if cluster {
+		d.asked += " everywhere"
+	}
 	return d.unbanned, d.err
 }
 
@@ -116,7 +124,7 @@ func TestBanSaysWhatHolds(t *testing.T) {
 		{"ban 0.0.0.0/0", admin.Banned{Ban: banOf("0.0.0.0/0", 0, ""), Kept: true}, "ban 0.0.0.0/0 0s ",
 			outcome{0, "0.0.0.0/0 is banned for ever: no peer was there\n", "udprelay: warning: 0.0.0.0/0 is every IPv4 address, this machine's too; udprelay unban 0.0.0.0/0 ends it\n"}},
 		{"ban --json ::/0", admin.Banned{Ban: banOf("::/0", 0, "")}, "ban ::/0 0s ",
-			outcome{0, `{"ban":{"from":"::/0","since":"2026-11-22T10:30:00.000Z","until":null,"reason":""},"removed":0,"static":0,"kept":false}` + "\n",
+			outcome{0, `{"ban":{"from":"::/0","since":"2026-11-22T10:30:00.000Z","until":null,"reason":"","cluster":""},"removed":0,"static":0,"kept":false,"nodes":[],"missing":[]}` + "\n",
 				"udprelay: warning: ::/0 is every IPv6 address, this machine's too; udprelay unban ::/0 ends it\n" + restart}},
 	} {
 		d.banned = test.banned
@@ -144,7 +152,7 @@ func TestUnbanSaysWhatIsStillBanned(t *testing.T) {
 	}{
 		{"unban 192.0.2.0/24", nil, "the ban of 192.0.2.0/24 has ended\n"},
 		{"unban 192.0.2.9/24", many[:2], "the ban of 192.0.2.0/24 has ended\n  it is still banned, by that of 192.0.0.0/16, until 2026-11-22 11:30:00 UTC\n  some of it is still banned, by that of 192.0.2.0/32, for ever\n"},
-		{"unban --json 192.0.2.0/24", nil, `{"ban":{"from":"192.0.2.0/24","since":"2026-11-22T10:30:00.000Z","until":null,"reason":""},"still":[]}` + "\n"},
+		{"unban --json 192.0.2.0/24", nil, `{"ban":{"from":"192.0.2.0/24","since":"2026-11-22T10:30:00.000Z","until":null,"reason":"","cluster":""},"still":[],"nodes":[],"missing":[]}` + "\n"},
 	} {
 		d.unbanned = admin.Unbanned{Ban: ended, Still: test.still}
 		got, asked := d.run(t, socket, test.line)
@@ -157,6 +165,55 @@ func TestUnbanSaysWhatIsStillBanned(t *testing.T) {
 	got, _ := d.run(t, socket, "unban 192.0.2.0/24")
 	if lines := strings.Split(got.stdout, "\n"); len(lines) != 13 || lines[11] != "  and 2 more: udprelay ban --list" {
 		t.Errorf("want ten bans and how many more, got %s", got.stdout)
+	}
+}
+
+func TestWhichNodesHaveABanIsSaid(t *testing.T) {
+	socket := filepath.Join(shortDirectory(t), "control.sock")
+	d := &doorman{}
+	stand(t, socket, &relayOf{control: d})
+	var twelve []string
+	for i := range 12 {
+		twelve = append(twelve, fmt.Sprint("n", i))
+	}
+	const (
+		nobody    = "  no other node of the cluster is there; those that come will have it\n"
+		all       = "n0, n1, n2, n3, n4, n5, n6, n7, n8, n9 and 2 more\n"
+		everybody = "udprelay: warning: ::/0 is every IPv6 address, this machine's too; udprelay unban --cluster ::/0 ends it\n"
+	)
+	for _, test := range []struct {
+		reached admin.Reached
+		want    string // a verb for what is done on the nodes
+	}{
+		{admin.Reached{}, nobody},
+		{admin.Reached{Nodes: []string{"north", "zu läut"}}, "  it %s on north, zu l\\u00e4ut\n"},
+		{admin.Reached{Nodes: twelve, Missing: []string{"south"}}, "  it %s on " + all + "  not yet on south: when heard again\n"},
+		{admin.Reached{Missing: twelve}, "  not yet on n0, n1, n2, n3, n4, n5, n6, n7, n8, n9 and 2 more: when heard again\n"},
+	} {
+		d.banned = admin.Banned{Ban: banOf("::/0", time.Hour, ""), Removed: 2, Kept: true, Reached: test.reached}
+		d.banned.Ban.Cluster = "west"
+		got, asked := d.run(t, socket, "ban --cluster --for 1h ::/0")
+		got.want(t, outcome{0, "::/0 is banned until 2026-11-22 11:30:00 UTC (1h): 2 learned peers are out\n" + strings.ReplaceAll(test.want, "%s", "is banned"), everybody})
+		if asked != "ban ::/0 1h0m0s everywhere" {
+			t.Errorf("got %q asked", asked)
+		}
+		d.unbanned = admin.Unbanned{Ban: d.banned.Ban, Still: []admin.Ban{banOf("192.0.0.0/16", 0, "")}, Reached: test.reached}
+		got, asked = d.run(t, socket, "unban --cluster 192.0.2.7")
+		got.want(t, outcome{0, "the ban of 192.0.2.7/32 has ended\n" + strings.ReplaceAll(test.want, "%s", "has ended") + "  it is still banned, by that of 192.0.0.0/16, for ever\n", ""})
+		if asked != "unban 192.0.2.7/32 everywhere" {
+			t.Errorf("got %q asked", asked)
+		}
+	}
+	d.banned.Removed, d.banned.Reached = 0, admin.Reached{}
+	got, _ := d.run(t, socket, "ban --cluster --for 1h ::/0")
+	got.want(t, outcome{0, "::/0 is banned until 2026-11-22 11:30:00 UTC (1h): no peer of this relay was there\n" + nobody, everybody})
+	got, _ = d.run(t, socket, "unban 192.0.2.7")
+	got.want(t, outcome{0, "the ban of 192.0.2.7/32 has ended on this relay\n  it is still banned, by that of 192.0.0.0/16, for ever\n",
+		"hint: it still holds on the other nodes of the cluster: udprelay unban --cluster 192.0.2.7/32 ends it on all\n"})
+	d.unbanned.Reached = admin.Reached{Nodes: []string{"north"}, Missing: []string{"south"}}
+	got, _ = d.run(t, socket, "unban --cluster --json 192.0.2.7")
+	if want := `"nodes":["north"],"missing":["south"]}` + "\n"; !strings.HasSuffix(got.stdout, want) || got.code != 0 {
+		t.Errorf("want %s at the end, got %+v", want, got)
 	}
 }
 
@@ -197,7 +254,8 @@ func TestWhoIsToBeKeptOutMustBeClear(t *testing.T) {
 		"ban --for 36500d1s 192.0.2.7":    "--for 36500d1s is out of range; want 1s to 36500d, or no --for for a ban without an end",
 		"ban --reason a\u202eb 192.0.2.7": `--reason: the character '\u202e' cannot be shown; want letters, digits, signs and blanks`,
 		"ban --list 192.0.2.7":            `unexpected argument "192.0.2.7"`,
-		"ban --list --for 1h":             "--list excludes --for and --reason",
+		"ban --list --for 1h":             "--list excludes --for, --reason and --cluster",
+		"ban --list --cluster":            "--list excludes --for, --reason and --cluster",
 		"kick --for 1h 192.0.2.7":         "unknown flag --for",
 	} {
 		got, asked := d.run(t, socket, line)
@@ -244,6 +302,19 @@ func TestBansAreATable(t *testing.T) {
 	for _, width := range []int{0, 40, 60, 80, 100} {
 		lines := banLines(list, width, noon)
 		golden(t, fmt.Sprintf("bans-%d.txt", width), lines)
+		for _, line := range lines {
+			if width > 0 && len(line) > width {
+				t.Errorf("want %d places at most, got %d: %s", width, len(line), line)
+			}
+		}
+	}
+
+	shared := list
+	shared.Bans = slices.Clone(list.Bans)
+	shared.Bans[0].Cluster, shared.Bans[2].Cluster = "north", "a node with a name that is rather long"
+	for _, width := range []int{0, 40, 80, 120} {
+		lines := banLines(shared, width, noon)
+		golden(t, fmt.Sprintf("bans-cluster-%d.txt", width), lines)
 		for _, line := range lines {
 			if width > 0 && len(line) > width {
 				t.Errorf("want %d places at most, got %d: %s", width, len(line), line)

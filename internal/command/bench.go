@@ -65,6 +65,7 @@ func benchCommand(world World) *cli.Command {
 		Description: benchDescription,
 		Flags: []cli.Flag{
 			&cli.IntFlag{Name: "peers", Value: 100, Usage: "`NUMBER` of peers that only receive"},
+			&cli.StringFlag{Name: "receivers-at", Usage: "those join the relay at `HOST:PORT`, another node of the cluster"},
 			&cli.IntFlag{Name: "senders", Value: 1, Usage: "`NUMBER` of peers that take turns to send, and receive from each other"},
 			&cli.StringFlag{Name: "size", Value: "200", Usage: "`BYTES` of a datagram; a range such as 40-400; or several with weights: 64:50,200:30"},
 			&cli.Float64Flag{Name: "rate", Usage: "send `NUMBER` datagrams a second, all senders together; 0: as many as are relayed", DefaultText: "0"},
@@ -100,11 +101,13 @@ func benchCommand(world World) *cli.Command {
 func runBench(ctx context.Context, world World, c *cli.Context, config bench.Config) (err error) {
 	own := startsRelay(c)
 	if !own {
-		if config.Relay, err = relayAddress(ctx, c.Args().First()); err != nil {
+		if config.Relay, err = benchTarget(ctx, c, c.Args().First()); err != nil {
 			return err
 		}
-		if ip := config.Relay.Addr(); !c.Bool("yes") && !ip.IsLoopback() && !ip.IsPrivate() && !ip.IsLinkLocalUnicast() {
-			return &usageFailure{fmt.Sprintf("%s is on the internet, and a bench is a load that others may feel", ip), "with the consent of those who run it, say --yes"}
+		if at := c.String("receivers-at"); at != "" {
+			if config.ReceiversAt, err = benchTarget(ctx, c, at); err != nil {
+				return err
+			}
 		}
 		return measure(ctx, world, c, config, nil)
 	}
@@ -215,6 +218,18 @@ func benchEnviron(environ []string) []string {
 	return append(kept, "UDPRELAY_PEERS_MAX_PER_ADDRESS=0", "UDPRELAY_PEERS_JOINS_PER_SECOND=0", "UDPRELAY_PEERS_JOINS_PER_SECOND_PER_ADDRESS=0")
 }
 
+// benchTarget returns the address of a relay that a bench may load.
+func benchTarget(ctx context.Context, c *cli.Context, address string) (netip.AddrPort, error) {
+	relay, err := relayAddress(ctx, address)
+	if err != nil {
+		return relay, err
+	}
+	if ip := relay.Addr(); !c.Bool("yes") && !ip.IsLoopback() && !ip.IsPrivate() && !ip.IsLinkLocalUnicast() {
+		return relay, &usageFailure{fmt.Sprintf("%s is on the internet, and a bench is a load that others may feel", ip), "with the consent of those who run it, say --yes"}
+	}
+	return relay, nil
+}
+
 // relayAddress returns the address of a relay, the IPv4 one where there are
 // several, as of localhost.
 func relayAddress(ctx context.Context, address string) (netip.AddrPort, error) {
@@ -254,6 +269,14 @@ func checkBench(c *cli.Context) (config bench.Config, err error) {
 		}
 		if bad := (*client.AddressError)(nil); errors.As(client.CheckAddress(c.Args().First()), &bad) {
 			return config, &usageFailure{bad.Error(), "want HOST:PORT, such as " + bad.Want}
+		}
+	}
+	if at := c.String("receivers-at"); c.IsSet("receivers-at") {
+		if startsRelay(c) {
+			return refuse("--receivers-at is for relays that run: want HOST:PORT of another node, where the senders join")
+		}
+		if bad := (*client.AddressError)(nil); errors.As(client.CheckAddress(at), &bad) {
+			return config, &usageFailure{"--receivers-at: " + bad.Error(), "want HOST:PORT, such as " + bad.Want}
 		}
 	}
 	config = bench.Config{

@@ -36,6 +36,9 @@ func TestBenchesThatMakeNoSense(t *testing.T) {
 		"a missing secret":   {[]string{"--secret-file", filepath.Join(t.TempDir(), "none"), "localhost:9000"}, 66, "no such file"},
 		"the internet":       {[]string{"203.0.113.1:9000"}, 64, "hint: with the consent of those who run it, say --yes"},
 		"the internet, IPv6": {[]string{"[2001:db8::1]:9000"}, 64, "2001:db8::1 is on the internet"},
+		"receivers nowhere":  {[]string{"--receivers-at", "localhost", "localhost:9000"}, 64, "--receivers-at: "},
+		"receivers apart":    {[]string{"--receivers-at", "localhost:9000"}, 64, "--receivers-at is for relays that run"},
+		"receivers far away": {[]string{"--receivers-at", "203.0.113.1:9000", "127.0.0.1:9000"}, 64, "203.0.113.1 is on the internet"},
 		"a multicast group":  {[]string{"--yes", "224.0.0.1:9000"}, 1, "224.0.0.1 is no address of one host"},
 	} {
 		got := runCommand(t, nil, append([]string{"bench"}, test.args...)...)

@@ -54,6 +54,8 @@ func check(world World, name string, quiet bool) error {
 	warnOfFile(world, warnings, err)
 	_, warnings, err = daemon.Certificates(loaded)
 	warnOfFile(world, warnings, err)
+	warnings, err = daemon.CheckCluster(loaded)
+	warnOfFile(world, warnings, err)
 	_, err = world.Stdout.Write(loaded.YAML())
 	return err
 }

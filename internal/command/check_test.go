@@ -109,6 +109,22 @@ gateway:
   queue: 1MiB
   idle: 0
 
+cluster:
+  name: ""
+  room: main
+  listen: ""
+  advertise: ""
+  routes: []
+  url: ""
+  secret_file: ""
+  credentials: ""
+  tls:
+    certificate: ""
+    key: ""
+    ca: ""
+  insecure: false
+  queue: 8MiB
+
 admin:
   socket: ""
   group: ""

@@ -64,6 +64,10 @@ var configFlags = []struct{ name, key, usage string }{
 	{"gateway-websocket", "gateway.websocket.listen", "`HOST:PORT` for WebSockets, from browsers and others; none: off"},
 	{"gateway-certificate", "gateway.tls.certificate", "PEM `FILE` with the certificate for TLS"},
 	{"gateway-key", "gateway.tls.key", "PEM `FILE` with its private key"},
+	{"cluster-listen", "cluster.listen", "`HOST:PORT` where other daemons connect to be one relay with this one; none: they do not"},
+	{"cluster-route", "cluster.routes", "`HOST:PORT` of such a daemon, instead of the file's; may be repeated"},
+	{"cluster-url", "cluster.url", "`URL` of NATS, over which they connect instead; none: to each other"},
+	{"cluster-secret-file", "cluster.secret_file", "`FILE` with the secret that these daemons share"},
 	{"admin-socket", "admin.socket", "`FILE` of the unix socket for control; none: no control"},
 	{"admin-http", "admin.http", "`HOST:PORT` of status, metrics and dashboard, read only; none: off"},
 	{"state-file", "state.file", "`FILE` where peers outlive a restart; none: they do not"},
@@ -72,7 +76,7 @@ var configFlags = []struct{ name, key, usage string }{
 }
 
 // repeatable are the keys of configFlags that are lists.
-var repeatable = map[string]bool{"peers.static": true, "access": true}
+var repeatable = map[string]bool{"peers.static": true, "access": true, "cluster.routes": true}
 
 // cliConfigFlags returns configFlags for a command.
 func cliConfigFlags() []cli.Flag {

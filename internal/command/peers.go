@@ -45,13 +45,16 @@ peers as it has lines for, elsewhere one below the other, with --json one line
 each. When the relay goes away it says so and goes on trying. Ctrl-C ends it,
 with exit code 0. If no relay answers the first time, the exit code is 69.
 
+` + clusterPeersText + `
+
 ` + socketText + `
 
 Examples:
   udprelay peers
   udprelay peers --watch --sort -received_rate    # who sends most
   udprelay peers --state quarantined --limit 0    # all that cannot be reached
-  udprelay peers --search 192.0.2. --json | jq '.peers[].address'`
+  udprelay peers --search 192.0.2. --json | jq '.peers[].address'
+  udprelay peers --cluster --search 192.0.2.7     # which node it has joined`
 
 // wrapped returns a list of words in lines of a help page.
 func wrapped(words []string) string {
@@ -82,6 +85,7 @@ func peersCommand(world World) *cli.Command {
 			&cli.StringFlag{Name: "search", Usage: "only peers with `TEXT` in their address or name"},
 			&cli.StringFlag{Name: "state", Usage: "only peers in the state `WORD`"},
 			&cli.StringFlag{Name: "kind", Usage: "only peers of the kind `WORD`: static, learned or connected"},
+			&cli.BoolFlag{Name: "cluster", Usage: "the peers of all nodes of the relay's cluster", DisableDefaultText: true},
 			&cli.IntFlag{Name: "limit", Value: defaultPeers, Usage: "`NUMBER` of peers at most; 0: all"},
 		}, socketFlags()),
 		Action: func(c *cli.Context) error {
@@ -92,9 +96,12 @@ func peersCommand(world World) *cli.Command {
 			if err != nil {
 				return err
 			}
-			limit := c.Int("limit")
+			limit, ask := c.Int("limit"), askPeers
+			if c.Bool("cluster") {
+				ask = askClusterPeers
+			}
 			return runView(c, view{world: world, ask: func(ctx context.Context, client admin.Client, lines int) (told, error) {
-				return askPeers(ctx, client, query, limit, lines)
+				return ask(ctx, client, query, limit, lines)
 			}})
 		},
 	}
@@ -119,17 +126,37 @@ func peersQuery(c *cli.Context) (admin.Query, error) {
 // aroundPeers is how many lines a table of peers has besides the peers.
 const aroundPeers = 2
 
-// askPeers asks for no more than limit peers, 0: for all, in as many pages as
-// it takes. Peers that come and go meanwhile can be missing, but none is there
-// twice.
-func askPeers(ctx context.Context, client admin.Client, query admin.Query, limit, lines int) (told, error) {
-	if lines > 0 {
-		room := max(lines-aroundPeers, 1)
-		if limit == 0 || limit > room {
-			limit = room
-		}
+// shown returns how many peers of limit, 0: of all, are shown in so many lines,
+// 0: any number, besides which there are others.
+func shown(limit, lines, others int) int {
+	if lines == 0 {
+		return limit
 	}
-	var all admin.PeerPage
+	room := max(lines-others, 1)
+	if limit == 0 {
+		return room
+	}
+	return min(limit, room)
+}
+
+// askPeers asks for no more than limit peers, 0: for all.
+func askPeers(ctx context.Context, client admin.Client, query admin.Query, limit, lines int) (told, error) {
+	page, err := askPages(ctx, client.Peers, query, shown(limit, lines, aroundPeers))
+	if err != nil {
+		return nil, err
+	}
+	return toldPeers{PeerPage: page, when: time.Now()}, nil
+}
+
+// askPages has ask ask for no more than limit peers, 0: for all, in as many pages
+// as it takes. Peers that come and go meanwhile can be missing, but none is there
+// twice.
+func askPages(ctx context.Context, ask func(context.Context, admin.Query) (admin.PeerPage, error), query admin.Query, limit int) (all admin.PeerPage, err error) {
+	askPage := func() (admin.PeerPage, error) {
+		ctx, cancel := context.WithTimeout(ctx, askWithin)
+		defer cancel()
+		return ask(ctx, query)
+	}
 	type place struct {
 		address   netip.AddrPort
 		transport string
@@ -140,9 +167,9 @@ func askPeers(ctx context.Context, client admin.Client, query admin.Query, limit
 		if limit > 0 {
 			query.Limit = min(limit-len(all.Peers), peersAtOnce)
 		}
-		page, err := askPage(ctx, client, query)
+		page, err := askPage()
 		if err != nil {
-			return nil, err
+			return admin.PeerPage{}, err
 		}
 		all.Total, all.Matched = page.Total, page.Matched
 		for _, p := range page.Peers {
@@ -153,21 +180,16 @@ func askPeers(ctx context.Context, client admin.Client, query admin.Query, limit
 		}
 		query.Offset += len(page.Peers)
 		if len(page.Peers) == 0 || query.Offset >= page.Matched || limit > 0 && len(all.Peers) >= limit {
-			return toldPeers{all, time.Now()}, nil
+			return all, nil
 		}
 	}
-}
-
-func askPage(ctx context.Context, client admin.Client, query admin.Query) (admin.PeerPage, error) {
-	ctx, cancel := context.WithTimeout(ctx, askWithin)
-	defer cancel()
-	return client.Peers(ctx, query)
 }
 
 // A toldPeers is what a daemon tells of its peers.
 type toldPeers struct {
 	admin.PeerPage
 	when time.Time
+	on   string // what they are the peers of, behind the sum; "": one relay
 }
 
 func (t toldPeers) object() any {
@@ -179,34 +201,27 @@ func (t toldPeers) object() any {
 
 // lines returns a table that fits into width, and how many peers there are.
 func (t toldPeers) lines(width int) []string {
-	text := func(title string, rank, least int, cell func(*admin.Peer) string) column {
-		c := column{title: title, rank: rank, least: least}
-		for i := range t.Peers {
-			c.cells = append(c.cells, cell(&t.Peers[i]))
-		}
-		return c
-	}
+	text := tableOf(t.Peers)
 	const number = 5 // places
 	count := func(title string, rank int, n func(*admin.Peer) uint64) column {
-		c := text(title, rank, number, func(p *admin.Peer) string { return short(n(p)) })
-		c.right = true
-		return c
+		return right(text(title, rank, number, func(p *admin.Peer) string { return short(n(p)) }))
 	}
 	rate := func(title string, rank int, n func(*admin.Peer) float64) column {
-		c := text(title, rank, number, func(p *admin.Peer) string { return shortRate(n(p)) })
-		c.right = true
-		return c
+		return right(text(title, rank, number, func(p *admin.Peer) string { return shortRate(n(p)) }))
 	}
-	heard := text("HEARD", 3, len("59s ago"), func(p *admin.Peer) string {
+	heard := right(text("HEARD", 3, len("59s ago"), func(p *admin.Peer) string {
 		if p.Heard == nil {
 			return "never"
 		}
 		return ago(p.Heard.Time, t.when)
-	})
-	heard.right = true
-	joined := text("JOINED", 12, len("59s ago"), func(p *admin.Peer) string { return ago(p.Joined.Time, t.when) })
-	joined.right = true
+	}))
+	joined := right(text("JOINED", 12, len("59s ago"), func(p *admin.Peer) string { return ago(p.Joined.Time, t.when) }))
 	columns := []column{text("ADDRESS", 0, len("192.0.2.255:65535"), func(p *admin.Peer) string { return p.Address.String() })}
+	if slices.ContainsFunc(t.Peers, func(p admin.Peer) bool { return p.Node != "" }) {
+		nodes := text("NODE", 0, 0, func(p *admin.Peer) string { return printable(p.Node) })
+		nodes.shortest = 8
+		columns = append(columns, nodes)
+	}
 	if slices.ContainsFunc(t.Peers, func(p admin.Peer) bool { return nameOf(&p) != "" }) {
 		names := text("NAME", 5, 0, nameOf)
 		names.shortest = 12
@@ -237,7 +252,7 @@ func (t toldPeers) lines(width int) []string {
 	if len(t.Peers) < t.Matched && t.Matched < t.Total {
 		last = fmt.Sprintf("%s of %s that match, of %s peers", counted(len(t.Peers)), counted(t.Matched), counted(t.Total))
 	}
-	return append(layOut(columns, width), last)
+	return append(layOut(columns, width), last+t.on)
 }
 
 // nameOf returns the name of a peer, if it says more than its address.

@@ -18,7 +18,7 @@ import (
 func TestPeersFitTheWidth(t *testing.T) {
 	page := admin.PeerPage{Total: 1234, Matched: 4, Peers: somePeers()}
 	for _, width := range []int{0, 40, 80, 120, 200} {
-		lines := toldPeers{page, noon}.lines(width)
+		lines := toldPeers{PeerPage: page, when: noon}.lines(width)
 		golden(t, fmt.Sprintf("peers-%d.txt", width), lines)
 		for _, line := range lines {
 			if width > 0 && len(line) > width {
@@ -34,7 +34,7 @@ func TestAddressesAreNeverCut(t *testing.T) {
 	long := netip.MustParseAddrPort("[2001:db8:1111:2222:3333:4444:5555:6666]:65535")
 	page := admin.PeerPage{Total: 1, Matched: 1, Peers: []admin.Peer{{Address: long, Name: strings.Repeat("n", 200), State: "quarantined"}}}
 	for width := range 300 {
-		lines := toldPeers{page, noon}.lines(width)
+		lines := toldPeers{PeerPage: page, when: noon}.lines(width)
 		if !strings.HasPrefix(lines[1], long.String()) {
 			t.Errorf("width %d: want the address, got %s", width, lines[1])
 		}
@@ -55,7 +55,7 @@ func TestTheLastLineSaysHowManyThereAre(t *testing.T) {
 		{12, 1234, 1234, "12 of 1,234 peers"},
 		{12, 1000, 1234, "12 of 1,000 that match, of 1,234 peers"},
 	} {
-		lines := toldPeers{admin.PeerPage{Total: test.total, Matched: test.matched, Peers: make([]admin.Peer, test.shown)}, noon}.lines(80)
+		lines := toldPeers{PeerPage: admin.PeerPage{Total: test.total, Matched: test.matched, Peers: make([]admin.Peer, test.shown)}, when: noon}.lines(80)
 		if got := lines[len(lines)-1]; got != test.want || len(lines) != test.shown+2 {
 			t.Errorf("want %q after %d lines, got %q after %d", test.want, test.shown+1, got, len(lines)-1)
 		}

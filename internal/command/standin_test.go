@@ -30,6 +30,8 @@ type relayOf struct {
 	control      admin.Control // nil: answering
 	asked        atomic.Int64  // for the status or the peers
 
+	others map[string]func(admin.Query) (admin.PeerPage, error) // nodes of its cluster, by ID
+
 	mu    sync.Mutex
 	after func([]*admin.Peer) []*admin.Peer // what becomes of the peers when they are told
 }
@@ -50,6 +52,14 @@ func (r *relayOf) Peers(offset, limit int) ([]*admin.Peer, int) {
 	}
 	from := all[min(offset, len(all)):]
 	return from[:min(limit, len(from))], len(all)
+}
+
+func (r *relayOf) ClusterPeers(_ context.Context, node string, query admin.Query) (admin.PeerPage, error) {
+	ask := r.others[node]
+	if ask == nil {
+		return admin.PeerPage{}, &admin.Failure{Message: "there is no node " + node, Code: 1}
+	}
+	return ask(query)
 }
 
 func (r *relayOf) Bans() admin.BanList { return r.bans }

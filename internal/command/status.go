@@ -17,7 +17,8 @@ import (
 const statusDescription = `Says in a screenful what a running relay does: where it listens and since when,
 how many peers there are, what passes in a second and in all, every reason for
 which datagrams were dropped and what to do about it, the access rules that
-refused some, and how full the socket's buffers are.
+refused some, and how full the socket's buffers are. If the relay is a node of a
+cluster, it says how many other nodes are here, and what is wrong.
 
 Datagrams that come in count once, those that go out once for each receiver. The
 counts are since the start, those of rules since the last reload. Figures per
@@ -28,12 +29,15 @@ one below the other, with --json one line each. When the relay goes away it says
 so and goes on trying. Ctrl-C ends it, with exit code 0. If no relay answers the
 first time, the exit code is 69.
 
+` + clusterText + `
+
 ` + socketText + `
 
 Examples:
   udprelay status
   udprelay status --watch
   udprelay status --json | jq .drops
+  udprelay status --cluster --watch
   sudo udprelay status --socket /run/udprelay-NAME/control.sock   # the room NAME of udprelay@NAME.service`
 
 func statusCommand(world World) *cli.Command {
@@ -41,12 +45,18 @@ func statusCommand(world World) *cli.Command {
 		Name:        "status",
 		Usage:       "say what a running relay does, and what it drops and why",
 		Description: statusDescription,
-		Flags:       append(viewFlags(), socketFlags()...),
+		Flags: slices.Concat(viewFlags(), []cli.Flag{
+			&cli.BoolFlag{Name: "cluster", Usage: "say what the relay knows of the other nodes of its cluster", DisableDefaultText: true},
+		}, socketFlags()),
 		Action: func(c *cli.Context) error {
 			if err := noMoreThan(c, 0); err != nil {
 				return err
 			}
-			return runView(c, view{world: world, ask: askStatus})
+			ask := askStatus
+			if c.Bool("cluster") {
+				ask = clusterAsker()
+			}
+			return runView(c, view{world: world, ask: ask})
 		},
 	}
 }
@@ -63,12 +73,18 @@ type toldStatus admin.Status
 
 func (s toldStatus) object() any { return admin.Status(s) }
 
+// labelled returns a line with what it is about before it. Lines without a label
+// belong to the one above.
+func labelled(label, format string, args ...any) string {
+	return fmt.Sprintf("%-9s %s", label, fmt.Sprintf(format, args...))
+}
+
 // lines returns the status; each line has a meaning of its own, so that grep
 // finds it.
 func (s toldStatus) lines(int) []string {
 	var lines []string
 	add := func(label, format string, args ...any) {
-		lines = append(lines, fmt.Sprintf("%-9s %s", label, fmt.Sprintf(format, args...)))
+		lines = append(lines, labelled(label, format, args...))
 	}
 	ready := "ready"
 	if !s.Ready {
@@ -96,6 +112,7 @@ func (s toldStatus) lines(int) []string {
 	for _, ended := range endedConnections(s.Gateway.Ended) {
 		add("", "%s", ended)
 	}
+	lines = append(lines, clusterLines(&s.Cluster)...)
 	r, n := s.Rates, s.Counters
 	add("now", "%s in/s (%s/s), %s out/s (%s/s), %s dropped/s",
 		shortRate(r.Received), bytesOf(shortRate(r.ReceivedBytes)), shortRate(r.Delivered), bytesOf(shortRate(r.DeliveredBytes)), shortRate(r.Dropped))

@@ -28,6 +28,24 @@ type column struct {
 	shortest int
 }
 
+// tableOf returns what makes columns whose cells are of a list of things, a row
+// for each.
+func tableOf[T any](things []T) func(title string, rank, least int, cell func(*T) string) column {
+	return func(title string, rank, least int, cell func(*T) string) column {
+		c := column{title: title, rank: rank, least: least}
+		for i := range things {
+			c.cells = append(c.cells, cell(&things[i]))
+		}
+		return c
+	}
+}
+
+// right returns c with its cells at the right.
+func right(c column) column {
+	c.right = true
+	return c
+}
+
 // natural returns how wide c is with nothing cut.
 func (c *column) natural() int {
 	width := max(c.least, len(c.title))
@@ -203,6 +221,23 @@ func memory(bytes int) string {
 		x /= 1024
 	}
 	return "" // not reached
+}
+
+// shortTime returns a duration, which is not known if it is 0, in few places:
+// 0.3ms, 12ms, 1.2s.
+func shortTime(d time.Duration) string {
+	milliseconds := float64(d) / float64(time.Millisecond)
+	switch {
+	case d <= 0:
+		return "-"
+	case milliseconds < 0.05:
+		return "<0.1ms"
+	case milliseconds < 9.95:
+		return strconv.FormatFloat(milliseconds, 'f', 1, 64) + "ms"
+	case milliseconds < 999.5:
+		return strconv.FormatFloat(milliseconds, 'f', 0, 64) + "ms"
+	}
+	return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + "s"
 }
 
 // lasting returns a duration with the two largest of its units: 2d 3h.

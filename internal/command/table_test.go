@@ -81,6 +81,17 @@ func TestTimesAreRound(t *testing.T) {
 	}
 }
 
+func TestRoundTripsAreShort(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		-1: "-", 0: "-", 1: "<0.1ms", 49 * time.Microsecond: "<0.1ms", 50 * time.Microsecond: "0.1ms", 9949 * time.Microsecond: "9.9ms",
+		9950 * time.Microsecond: "10ms", 999 * time.Millisecond: "999ms", 999500 * time.Microsecond: "1.0s", time.Minute: "60.0s",
+	} {
+		if got := shortTime(d); got != want {
+			t.Errorf("%v: want %s, got %s", d, want, got)
+		}
+	}
+}
+
 func TestTextsAreCut(t *testing.T) {
 	for width, want := range []string{"abcdef", "a", "ab", "abc", "ab..", "abc..", "abcdef", "abcdef"} {
 		if got := cut("abcdef", width); got != want {

@@ -90,7 +90,13 @@ func (v *view) once(ctx context.Context) error {
 	}
 	v.where.say(v.world.Stderr)
 	width, _ := sizeOf(v.world)
-	return v.print(said, width)
+	if err := v.print(said, width); err != nil {
+		return err
+	}
+	if partly, ok := said.(interface{ failed() error }); ok { // shown all the same
+		return partly.failed()
+	}
+	return nil
 }
 
 func (v *view) print(said told, width int) error {

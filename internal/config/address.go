@@ -68,18 +68,20 @@ func judgeHTTP(text string, e endpoint) (wrong string) {
 	return checkHost(e, "an address of this machine")
 }
 
-func parseStatic(text string) (endpoint, string) {
-	e, wrong := parseEndpoint(text, staticWant)
+// parseToReach takes apart where to send or connect to; one says what it may be
+// the address of.
+func parseToReach(text, want, one string) (endpoint, string) {
+	e, wrong := parseEndpoint(text, want)
 	switch {
 	case wrong != "":
 	case e.port < 1 || e.port > 65535:
 		wrong = fmt.Sprintf("port %s is out of range; want 1 to 65535", portOf(text))
 	case e.host == "":
-		wrong = fmt.Sprintf("%q has no host; want %s", text, staticWant)
+		wrong = fmt.Sprintf("%q has no host; want %s", text, want)
 	case e.addr.IsValid() && e.addr.IsUnspecified():
-		wrong = fmt.Sprintf("%s stands for every address; want the address of one peer", e.addr)
+		wrong = fmt.Sprintf("%s stands for every address; want %s", e.addr, one)
 	default:
-		wrong = checkHost(e, "the address of one peer")
+		wrong = checkHost(e, one)
 	}
 	if wrong != "" {
 		return endpoint{}, wrong

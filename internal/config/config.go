@@ -51,6 +51,7 @@ type Config struct {
 	}
 
 	Gateway Gateway
+	Cluster Cluster
 
 	Admin struct {
 		// Socket is the name of the unix socket for control: "" stands for
@@ -91,7 +92,7 @@ const (
 )
 
 // None is the word for none of admin.socket, admin.group, admin.http, state.file
-// and the addresses and files of gateway.
+// and the addresses and files of gateway and cluster.
 const None = "none"
 
 // The words of log.format.
@@ -143,6 +144,7 @@ type StaticPeer struct {
 type File struct {
 	Name string // for messages
 	Data []byte
+	Open bool // every user of this machine may read it
 }
 
 // A Setting is a flag of the command line that stands for a key.
@@ -161,7 +163,7 @@ const DefaultsName = "built-in config.yaml"
 // adds a peer to the list; those for access together replace the list.
 func Load(defaults []byte, file *File, environ []string, flags []Setting) (*Config, []Warning, error) {
 	l := loader{set: map[string]origin{}}
-	l.readFile(fromDefaults, &File{DefaultsName, defaults})
+	l.readFile(fromDefaults, &File{Name: DefaultsName, Data: defaults})
 	l.requireAll()
 	if file != nil {
 		l.readFile(fromFile, file)
@@ -172,6 +174,7 @@ func Load(defaults []byte, file *File, environ []string, flags []Setting) (*Conf
 	l.checkSecret()
 	l.checkTCP()
 	l.checkTLS()
+	l.checkCluster()
 	if err := l.err(); err != nil {
 		return nil, nil, err
 	}
@@ -181,5 +184,6 @@ func Load(defaults []byte, file *File, environ []string, flags []Setting) (*Conf
 	l.checkGroup()
 	l.checkHTTP()
 	l.checkOrigins()
+	l.warnOfCluster()
 	return &l.config, l.warnings, nil
 }

@@ -4,8 +4,9 @@
 // flags) and returns a [Config] that is right in all its parts, or every
 // mistake at once, each with its place and with what would be right. It takes
 // bytes and touches nothing else: no file system, no name server, no
-// environment of the process. Only [ReadFile], [Config.ReadSecret] and
-// [Gateway.CheckCertificates] open a file.
+// environment of the process. Only [ReadFile], [Config.ReadSecret],
+// [Config.ReadClusterSecret], [Gateway.CheckCertificates] and [Cluster.CheckFiles]
+// open a file.
 //
 // It does not know how the values are used: the parts of the daemon are
 // configured by the packages that own them.

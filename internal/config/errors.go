@@ -123,6 +123,11 @@ func (l *loader) mistaken(key string) bool {
 	return slices.ContainsFunc(l.mistakes, func(m mistake) bool { return m.key == key })
 }
 
+// mistakenIn reports whether the value of a key below path is.
+func (l *loader) mistakenIn(path string) bool {
+	return slices.ContainsFunc(l.mistakes, func(m mistake) bool { return strings.HasPrefix(m.key, path) })
+}
+
 // full reports whether there are so many mistakes that more do not help.
 func (l *loader) full() bool { return len(l.mistakes) >= maxErrors }
 

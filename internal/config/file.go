@@ -23,7 +23,12 @@ func ReadFile(name string) (*File, error) {
 		return nil, &Unreadable{name, err}
 	}
 	defer file.Close()
-	return Read(name, file)
+	read, err := Read(name, file)
+	if err != nil {
+		return nil, err
+	}
+	read.Open = readableByAll(name)
+	return read, nil
 }
 
 // Read reads a configuration from r; name is what messages call it.
@@ -33,7 +38,7 @@ func Read(name string, r io.Reader) (*File, error) {
 	if err != nil {
 		return nil, &Unreadable{name, err}
 	}
-	return &File{name, data}, nil
+	return &File{Name: name, Data: data}, nil
 }
 
 // An Unreadable is a configuration file that cannot be read.

@@ -12,7 +12,7 @@ import (
 
 // FuzzLoad holds Load to this: it never panics; an error names a place within
 // the file and fits on one line; what loads, printed and loaded again, is the
-// same.
+// same, but for passwords.
 func FuzzLoad(f *testing.F) {
 	defaults := shipped(f)
 	f.Add(defaults)
@@ -22,7 +22,7 @@ func FuzzLoad(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		loaded, warnings, err := Load(defaults, &File{"fuzz.yaml", data}, nil, nil)
+		loaded, warnings, err := Load(defaults, &File{Name: "fuzz.yaml", Data: data}, nil, nil)
 		for _, w := range warnings {
 			checkPlace(t, data, w.Place, w.Message)
 		}
@@ -36,10 +36,11 @@ func FuzzLoad(f *testing.F) {
 			}
 			return
 		}
-		again, _, err := Load(defaults, &File{"again.yaml", loaded.YAML()}, nil, nil)
+		again, _, err := Load(defaults, &File{Name: "again.yaml", Data: loaded.YAML()}, nil, nil)
 		if err != nil {
 			t.Fatalf("want the effective configuration to load, got %v of\n%s", err, loaded.YAML())
 		}
+		loaded.Cluster.URL = loaded.Cluster.ShownURL()
 		if diff := cmp.Diff(loaded, again, comparePrefixes); diff != "" {
 			t.Fatalf("loaded again (-first +second):\n%s", diff)
 		}
@@ -97,6 +98,19 @@ func FuzzVariable(f *testing.F) {
 		"gateway.connections":            {"0", "1", "100001"},
 		"gateway.queue":                  {"0", "64KiB", "65535B"},
 		"gateway.idle":                   {"0", "0s", "100ms", "25h"},
+		"cluster.name":                   {"a b", " a", "\u00fc\u200b", strings.Repeat("n", 65)},
+		"cluster.room":                   {"main", "0", "NULL", "a.b", "-"},
+		"cluster.listen":                 {":6222", "127.0.0.1:9001", "[::1]:0", "localhost:1", "none"},
+		"cluster.advertise":              {"relay-a.example:6222", ":1", "none", "[::]:1"},
+		"cluster.routes":                 {"a:1,A.:1", "[::1]:1,192.0.2.1:0", "nats://a:b@c:1"},
+		"cluster.url":                    {"nats://a, tls://b:c@[::1]:1", "ws://a@b", "nats://a:b,c@d", "http://a:b@c", "a:b@c", "nats://a:b", "nats://a:xxxxx@b", "nats://[fe80::1%25eth0]", "nats://%zz@a", "nats://a/?", "nnoe", ","},
+		"cluster.secret_file":            {"/x", "none", "x"},
+		"cluster.credentials":            {"/x", "none"},
+		"cluster.tls.certificate":        {"/x", "none"},
+		"cluster.tls.key":                {"/x"},
+		"cluster.tls.ca":                 {"/x", "none"},
+		"cluster.insecure":               {"true", "no"},
+		"cluster.queue":                  {"256KiB", "0", "1GiB"},
 		"admin.socket":                   {"/run/a b\u00fc.sock", "none", "/x/", "/\x00", "@name"},
 		"admin.group":                    {"adm", "none", "a b", "\x00", "27"},
 		"admin.metrics_per_peer":         {"true", "yes", "1"},
@@ -119,10 +133,11 @@ func FuzzVariable(f *testing.F) {
 			}
 			return
 		}
-		again, _, err := Load(defaults, &File{"again.yaml", loaded.YAML()}, nil, nil)
+		again, _, err := Load(defaults, &File{Name: "again.yaml", Data: loaded.YAML()}, nil, nil)
 		if err != nil {
 			t.Fatalf("want the effective configuration to load, got %v of\n%s", err, loaded.YAML())
 		}
+		loaded.Cluster.URL = loaded.Cluster.ShownURL()
 		if diff := cmp.Diff(loaded, again, comparePrefixes); diff != "" {
 			t.Fatalf("loaded again (-first +second):\n%s", diff)
 		}

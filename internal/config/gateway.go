@@ -196,6 +196,7 @@ func (l *loader) tcpListeners() []tcpListener {
 		{tcpListenKey, l.gateway.tcp, c.Gateway.TCP.Listen},
 		{tlsListenKey, l.gateway.tls, c.Gateway.TLS.Listen},
 		{webSocketListenKey, l.gateway.webSocket, c.Gateway.WebSocket.Listen},
+		{clusterListenKey, l.cluster.listen, c.Cluster.Listen},
 		{"admin.http", l.http, c.Admin.HTTP},
 	}
 	return slices.DeleteFunc(list, func(t tcpListener) bool { return t.at.port == 0 || l.mistaken(t.key) })
@@ -310,8 +311,8 @@ func (g *Gateway) CheckCertificates() (warnings []Warning, err error) {
 			return nil, &UnreadableCertificate{file.name, file.key, err}
 		}
 	}
-	if private != "" && readableByAll(private) {
-		warnings = append(warnings, Warning{Place{Source: private, Key: privateKeyKey}, "every user of this machine may read the private key; want a file that others may not read (chmod o-r)"})
+	if private != "" {
+		warnings = warnIfOpen(private, privateKeyKey, "the private key")
 	}
 	return warnings, nil
 }
@@ -331,8 +332,8 @@ func checkReadable(name string) error {
 	return err
 }
 
-// An UnreadableCertificate is a file of gateway.tls that gives no certificate or
-// key.
+// An UnreadableCertificate is a file that gives no certificate, key or
+// credentials.
 type UnreadableCertificate struct {
 	Name string
 	Key  string // of the configuration, such as gateway.tls.certificate

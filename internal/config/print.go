@@ -7,7 +7,7 @@ import (
 )
 
 // YAML returns c in the layout of config.yaml, each key written out, so that
-// Load makes the same Config of it.
+// Load makes the same Config of it, but for passwords, which are not shown.
 func (c *Config) YAML() []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "listen: %q\n", c.Listen)
@@ -44,6 +44,7 @@ func (c *Config) YAML() []byte {
 	fmt.Fprintf(&b, "  coalesce: %s\n", formatDurationOrNone(c.Socket.Coalesce))
 
 	c.Gateway.yaml(&b)
+	c.Cluster.yaml(&b)
 
 	fmt.Fprintf(&b, "\nadmin:\n")
 	fmt.Fprintf(&b, "  socket: %q\n", c.Admin.Socket)
@@ -76,12 +77,38 @@ func (g *Gateway) yaml(b *bytes.Buffer) {
 	fmt.Fprintf(b, "  idle: %s\n", formatDurationOrNone(g.Idle))
 }
 
+// yaml writes the section cluster, without passwords.
+func (c *Cluster) yaml(b *bytes.Buffer) {
+	comment := ""
+	if hasHidden(c.ShownURL()) {
+		comment = "  # the password is not shown"
+	}
+	fmt.Fprintf(b, "\ncluster:\n")
+	fmt.Fprintf(b, "  name: %q\n  room: %s\n", c.Name, quoteRoom(c.Room))
+	fmt.Fprintf(b, "  listen: %q\n  advertise: %q\n  routes:%s\n", c.Listen, c.Advertise, brackets(len(c.Routes)))
+	for _, route := range c.Routes {
+		fmt.Fprintf(b, "  - %s\n", quoteIfNeeded(route))
+	}
+	fmt.Fprintf(b, "  url: %q%s\n", c.ShownURL(), comment)
+	fmt.Fprintf(b, "  secret_file: %q\n  credentials: %q\n", c.SecretFile, c.Credentials)
+	fmt.Fprintf(b, "  tls:\n    certificate: %q\n    key: %q\n    ca: %q\n", c.TLS.Certificate, c.TLS.Key, c.TLS.CA)
+	fmt.Fprintf(b, "  insecure: %t\n  queue: %s\n", c.Insecure, formatSize(c.Queue))
+}
+
 // brackets is what stands after the key of a list of n items.
 func brackets(n int) string {
 	if n == 0 {
 		return " []"
 	}
 	return ""
+}
+
+// quoteRoom quotes a room that YAML would take for something else.
+func quoteRoom(room string) string {
+	if strings.Trim(room[:1], "-0123456789") == "" || strings.EqualFold(room, "null") {
+		return fmt.Sprintf("%q", room)
+	}
+	return room
 }
 
 // quoteIfNeeded quotes an address, a path or an origin that YAML would take for

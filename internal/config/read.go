@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -20,26 +21,31 @@ type loader struct {
 	config Config
 
 	// What the checks of the whole need to know beyond config.
-	listen   endpoint
-	http     endpoint
-	gateway  struct{ tcp, tls, webSocket endpoint }
-	static   []staticEntry // as config.Peers.Static
-	rules    []origin      // as config.Access
-	accessAt origin        // of the whole list
+	listen  endpoint
+	http    endpoint
+	gateway struct{ tcp, tls, webSocket endpoint }
+	cluster struct {
+		listen endpoint
+		routes []addressed // as config.Cluster.Routes
+	}
+	static   []addressed // as config.Peers.Static
+	rules    []origin    // as config.Access
+	accessAt origin      // of the whole list
 
 	set      map[string]origin // where the sources so far have values and lists last, by their paths
 	mistakes []mistake
 	warnings []Warning
 
-	// The file that is being read.
+	// The file that is being read, or was last.
 	kind  int
 	name  string
+	open  bool // every user may read it
 	lines []string
 }
 
 // readFile overlays a file.
 func (l *loader) readFile(kind int, file *File) {
-	l.kind, l.name, l.lines = kind, file.Name, nil
+	l.kind, l.name, l.open, l.lines = kind, file.Name, file.Open, nil
 	if len(file.Data) > maxFileSize {
 		l.fail(l.origin(0, 0), "", "the file is larger than 1 MiB; want a configuration")
 		return
@@ -132,10 +138,16 @@ func (l *loader) setValue(k *key, text string, at origin, path string) {
 	switch {
 	case text == "" && !k.value.optional:
 		wrong = "is empty; want " + k.want()
-	case len(text) > maxValue:
+	case len(text) > cmp.Or(k.value.most, maxValue):
 		wrong = fmt.Sprintf("%q has %d bytes; want %s", shorten(text), len(text), k.want())
+		if k.value.hidden {
+			wrong = fmt.Sprintf("has %d bytes; want %s", len(text), k.want())
+		}
 	default:
 		wrong = k.value.set(l, text)
+	}
+	if shown := redact(text); shown != text {
+		wrong = strings.NewReplacer(strconv.Quote(text), strconv.Quote(shown), text, shown).Replace(wrong)
 	}
 	if wrong != "" {
 		l.fail(at, path, wrong)
@@ -310,7 +322,9 @@ func printable(name string) string {
 	return fmt.Sprintf("%q", shorten(name))
 }
 
+// shorten returns text as messages repeat it: not long, and without passwords.
 func shorten(text string) string {
+	text = redact(text)
 	const most = 60 // characters
 	if runes := []rune(text); len(runes) > most {
 		return string(runes[:most]) + "…"

@@ -26,6 +26,8 @@ type value struct {
 	words    []string // all that it may be, if it is a word
 	number   bool     // quotes would make it a text
 	optional bool     // "" stands for none, or for a default
+	most     int      // bytes; 0: maxValue
+	hidden   bool     // there may be a password in it
 	set      setter
 	equal    comparer // nil in the items of lists, which count as a whole
 }
@@ -109,6 +111,7 @@ var schema = []key{
 		{name: "coalesce", value: durationOrNone("200us or 1ms", leastCoalesce, mostCoalesce, func(c *Config) *time.Duration { return &c.Socket.Coalesce })},
 	}},
 	{name: "gateway", keys: gatewayKeys},
+	{name: "cluster", keys: clusterKeys},
 	{name: "admin", keys: []key{
 		{name: "socket", value: absoluteOrDefault("/run/udprelay/control.sock", maxSocketName, func(c *Config) *string { return &c.Admin.Socket })},
 		{name: "group", value: groupName(func(c *Config) *string { return &c.Admin.Group })},
@@ -137,7 +140,7 @@ var staticList = list{
 	clear:     func(l *loader, _ origin) { l.config.Peers.Static, l.static = nil, nil },
 	add: func(l *loader, at origin) {
 		l.config.Peers.Static = append(l.config.Peers.Static, StaticPeer{})
-		l.static = append(l.static, staticEntry{at: at})
+		l.static = append(l.static, addressed{at: at})
 	},
 }
 
@@ -164,8 +167,9 @@ var accessList = list{
 // plain reports whether the items are values and no sections.
 func (l *list) plain() bool { return l.item[0].name == "" }
 
-// A staticEntry is what the checks of the whole need to know of a static peer.
-type staticEntry struct {
+// An addressed is what the checks of the whole need to know of an item that is
+// an address.
+type addressed struct {
 	at   origin
 	addr endpoint // without a port: not valid
 }
@@ -198,7 +202,7 @@ func given(text string) string {
 
 func setStatic(l *loader, text string) (wrong string) {
 	last := len(l.static) - 1
-	l.static[last].addr, wrong = parseStatic(text)
+	l.static[last].addr, wrong = parseToReach(text, staticWant, "the address of one peer")
 	l.config.Peers.Static[last].Address = text
 	return wrong
 }

@@ -49,20 +49,28 @@ func (c *Config) ReadSecret() (secret []byte, warnings []Warning, err error) {
 	if !c.needsSecret() {
 		return nil, nil, nil
 	}
-	name := c.Join.SecretFile
+	return readSecret(c.Join.SecretFile, secretKey)
+}
+
+// readSecret reads the secret in the file that a key names.
+func readSecret(name, key string) (secret []byte, warnings []Warning, err error) {
 	secret, err = proof.ReadSecret(name)
 	if err != nil {
-		return nil, nil, &UnreadableSecret{name, err}
+		return nil, nil, &UnreadableSecret{name, key, err}
 	}
-	place := Place{Source: name, Key: secretKey}
 	if n := len(secret); n < proof.ShortSecret {
-		warnings = append(warnings, Warning{place, fmt.Sprintf("the secret is %s long and can be found by trial; want at least %d bytes, such as a line of: openssl rand -hex 32",
+		warnings = append(warnings, Warning{Place{Source: name, Key: key}, fmt.Sprintf("the secret is %s long and can be found by trial; want at least %d bytes, such as a line of: openssl rand -hex 32",
 			counted(n, "byte"), proof.ShortSecret)})
 	}
+	return secret, append(warnings, warnIfOpen(name, key, "the secret")...), nil
+}
+
+// warnIfOpen warns of a file that every user may read; what is in it.
+func warnIfOpen(name, key, what string) (warnings []Warning) {
 	if readableByAll(name) {
-		warnings = append(warnings, Warning{place, "every user of this machine may read the secret; want a file that others may not read (chmod o-r)"})
+		warnings = append(warnings, Warning{Place{Source: name, Key: key}, "every user of this machine may read " + what + "; want a file that others may not read (chmod o-r)"})
 	}
-	return secret, warnings, nil
+	return warnings
 }
 
 // readableByAll reports whether the mode of a file lets every user read it.
@@ -80,9 +88,10 @@ func counted(n int, thing string) string {
 	return fmt.Sprintf("%d %ss", n, thing)
 }
 
-// An UnreadableSecret is a file of join.secret_file that gives no secret.
+// An UnreadableSecret is a file that gives no secret.
 type UnreadableSecret struct {
 	Name string
+	Key  string // of the configuration, such as join.secret_file
 	Err  error
 }
 
@@ -93,7 +102,7 @@ func (e *UnreadableSecret) Error() string {
 	} else {
 		why = inOurWords.Replace(strings.TrimPrefix(e.Err.Error(), e.Name+" "))
 	}
-	return Place{Source: e.Name, Key: secretKey}.String() + ": " + why
+	return Place{Source: e.Name, Key: e.Key}.String() + ": " + why
 }
 
 func (e *UnreadableSecret) Unwrap() error { return e.Err }
@@ -105,7 +114,11 @@ func (e *UnreadableSecret) ExitCode() int { return exitConfig }
 func (e *UnreadableSecret) Hint() string {
 	switch {
 	case errors.Is(e.Err, fs.ErrNotExist):
-		return fmt.Sprintf("(umask 077; openssl rand -hex 32 > %s) makes one", e.Name)
+		hint := fmt.Sprintf("(umask 077; openssl rand -hex 32 > %s) makes one", e.Name)
+		if e.Key == clusterSecretKey {
+			hint += ", which all nodes need"
+		}
+		return hint
 	case errors.Is(e.Err, fs.ErrPermission):
 		return forThisUser
 	}

@@ -101,7 +101,7 @@ func TestUnreadableSecretIsNamedWithAWayOut(t *testing.T) {
 }
 
 func TestSecretOfAnotherUserIsNamedWithAWayOut(t *testing.T) {
-	err := error(&UnreadableSecret{"/etc/udprelay/secret", &fs.PathError{Op: "open", Path: "/etc/udprelay/secret", Err: fs.ErrPermission}})
+	err := error(&UnreadableSecret{"/etc/udprelay/secret", secretKey, &fs.PathError{Op: "open", Path: "/etc/udprelay/secret", Err: fs.ErrPermission}})
 	wantError(t, err, "/etc/udprelay/secret: join.secret_file: this user may not read the file")
 	const want = "give the file to the user that the relay runs as, or with systemd use LoadCredential="
 	if hint := err.(*UnreadableSecret).Hint(); hint != want || !errors.Is(err, fs.ErrPermission) {

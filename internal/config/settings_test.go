@@ -25,7 +25,7 @@ func tryLoad(t testing.TB, file string, environ []string, flags []Setting) (*Con
 	t.Helper()
 	var f *File
 	if file != "" {
-		f = &File{"room.yaml", []byte(file)}
+		f = &File{Name: "room.yaml", Data: []byte(file)}
 	}
 	return Load(shipped(t), f, environ, flags)
 }
@@ -84,6 +84,19 @@ func TestEveryValueCanBeSetByTheEnvironment(t *testing.T) {
 		"UDPRELAY_GATEWAY_CONNECTIONS=1",
 		"UDPRELAY_GATEWAY_QUEUE=64KiB",
 		"UDPRELAY_GATEWAY_IDLE=5m",
+		"UDPRELAY_CLUSTER_NAME=a site",
+		"UDPRELAY_CLUSTER_ROOM=B_1-c",
+		"UDPRELAY_CLUSTER_LISTEN=:6222",
+		"UDPRELAY_CLUSTER_ADVERTISE=relay-a.example:6223",
+		"UDPRELAY_CLUSTER_ROUTES=relay-b.example:6222, [::1]:6224",
+		"UDPRELAY_CLUSTER_URL=none",
+		"UDPRELAY_CLUSTER_SECRET_FILE=/run/a b.secret",
+		"UDPRELAY_CLUSTER_CREDENTIALS=none",
+		"UDPRELAY_CLUSTER_TLS_CERTIFICATE=/run/node.crt",
+		"UDPRELAY_CLUSTER_TLS_KEY=/run/node.key",
+		"UDPRELAY_CLUSTER_TLS_CA=/run/nodes.crt",
+		"UDPRELAY_CLUSTER_INSECURE=false",
+		"UDPRELAY_CLUSTER_QUEUE=1GiB",
 		"UDPRELAY_ADMIN_SOCKET=/run/a b.sock",
 		"UDPRELAY_ADMIN_GROUP=adm",
 		"UDPRELAY_ADMIN_HTTP=[::1]:0",
@@ -119,6 +132,11 @@ func TestEveryValueCanBeSetByTheEnvironment(t *testing.T) {
 	want.Gateway.WebSocket.TLS, want.Gateway.WebSocket.Path = true, "/a,b=c:"
 	want.Gateway.WebSocket.Origins = []string{"https://a.example", "app://localhost"}
 	want.Gateway.Connections, want.Gateway.Queue, want.Gateway.Idle = 1, 64<<10, 5*time.Minute
+	want.Cluster = Cluster{
+		Name: "a site", Room: "B_1-c", Listen: ":6222", Advertise: "relay-a.example:6223", Routes: []string{"relay-b.example:6222", "[::1]:6224"},
+		URL: None, SecretFile: "/run/a b.secret", Credentials: None, Queue: 1 << 30,
+	}
+	want.Cluster.TLS.Certificate, want.Cluster.TLS.Key, want.Cluster.TLS.CA = "/run/node.crt", "/run/node.key", "/run/nodes.crt"
 	want.Admin.Socket, want.Admin.HTTP, want.State.File = "/run/a b.sock", "[::1]:0", None
 	want.Admin.Group, want.Admin.MetricsPerPeer = "adm", true
 	want.Log.Level, want.Log.Format = slog.LevelDebug, FormatJSON

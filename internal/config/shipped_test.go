@@ -60,10 +60,14 @@ func sortedKeys(m map[string]string) []string {
 // inComment matches a key that is commented out.
 var inComment = regexp.MustCompile(`(?m)^# ( *(?:- )?[a-z_]+:)`)
 
+// twoMachines matches the example of a cluster.
+var twoMachines = regexp.MustCompile(`(?m)^# cluster:\n(#   .*\n)+`)
+
 // uncommented is the shipped file with all its keys in force.
 func uncommented(t testing.TB) []byte {
 	t.Helper()
-	text := inComment.ReplaceAllString(string(shipped(t)), "$1")
+	text := twoMachines.ReplaceAllString(string(shipped(t)), "")
+	text = inComment.ReplaceAllString(text, "$1")
 	return []byte(strings.Replace(text, "static: []", "static:", 1))
 }
 
@@ -87,7 +91,7 @@ func TestShippedFileSaysWhatHoldsWithoutIt(t *testing.T) {
 }
 
 func TestShippedCommentsLoad(t *testing.T) {
-	loaded, warnings, err := Load(shipped(t), &File{"config.yaml", uncommented(t)}, nil, nil)
+	loaded, warnings, err := Load(shipped(t), &File{Name: "config.yaml", Data: uncommented(t)}, nil, nil)
 	if err != nil || len(warnings) > 0 {
 		t.Fatalf("want neither error nor warning, got %v and %v", err, warnings)
 	}
@@ -103,8 +107,20 @@ func TestShippedCommentsLoad(t *testing.T) {
 	}
 }
 
+func TestShippedExampleOfAClusterLoads(t *testing.T) {
+	example := twoMachines.FindString(string(shipped(t)))
+	file := strings.ReplaceAll(strings.TrimPrefix(example, "# "), "\n# ", "\n")
+	loaded, warnings, err := Load(shipped(t), &File{Name: "config.yaml", Data: []byte(file)}, nil, nil)
+	if err != nil || len(warnings) > 0 {
+		t.Fatalf("want neither error nor warning, got %v and %v of\n%s", err, warnings, file)
+	}
+	if c := loaded.Cluster; c.Listen == "" || len(c.Routes) != 1 || c.SecretFile == "" {
+		t.Errorf("want listen, a route and a secret, got %+v", c)
+	}
+}
+
 func TestEffectiveConfigurationHasEveryKey(t *testing.T) {
-	loaded, _, err := Load(shipped(t), &File{"config.yaml", uncommented(t)}, nil, nil)
+	loaded, _, err := Load(shipped(t), &File{Name: "config.yaml", Data: uncommented(t)}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,6 +213,19 @@ func TestDocumentationHasEveryKeyWithItsDefaultAndRange(t *testing.T) {
 		"gateway.connections":                fmt.Sprintf("1 to %d", mostConnections),
 		"gateway.queue":                      fmt.Sprintf("size, %s to %s", formatSize(leastQueue), formatSize(mostQueue)),
 		"gateway.idle":                       fmt.Sprintf("duration, %s to %s, or 0", formatDuration(leastIdle), formatDuration(mostIdle)),
+		"cluster.name":                       fmt.Sprintf("text of at most %d bytes, or `\"\"` for the name of the host", maxNodeName),
+		"cluster.room":                       fmt.Sprintf("1 to %d letters, digits, `-` and `_`", maxRoom),
+		"cluster.listen":                     listen,
+		"cluster.advertise":                  fmt.Sprintf("host:port, or `%s` or `\"\"` for none", None),
+		"cluster.routes":                     fmt.Sprintf("list, at most %d", maxRoutes),
+		"cluster.url":                        fmt.Sprintf("URL, several separated by commas, or `%s` or `\"\"` for none", None),
+		"cluster.secret_file":                pem,
+		"cluster.credentials":                pem,
+		"cluster.tls.certificate":            pem,
+		"cluster.tls.key":                    pem,
+		"cluster.tls.ca":                     pem,
+		"cluster.insecure":                   "`false`, `true`",
+		"cluster.queue":                      fmt.Sprintf("size, %s to %s", formatSize(leastClusterQueue), formatSize(mostClusterQueue)),
 		"admin.socket":                       fmt.Sprintf("absolute path of at most %d bytes, `%s`, or `\"\"` for the default", maxSocketName, None),
 		"admin.group":                        fmt.Sprintf("name of a group, or `%s` or `\"\"` for none", None),
 		"admin.metrics_per_peer":             "`false`, `true`",
@@ -218,7 +247,7 @@ func TestDocumentedExamplesLoad(t *testing.T) {
 		t.Fatalf("want the examples, got %d", len(blocks))
 	}
 	for _, block := range blocks {
-		_, warnings, err := Load(shipped(t), &File{"example.yaml", []byte(block[1])}, nil, nil)
+		_, warnings, err := Load(shipped(t), &File{Name: "example.yaml", Data: []byte(block[1])}, nil, nil)
 		if err != nil || len(warnings) > 0 {
 			t.Errorf("want neither error nor warning, got %v and %v for\n%s", err, warnings, block[1])
 		}
@@ -234,6 +263,9 @@ func TestDocumentedVariablesLoad(t *testing.T) {
 		environ := []string{match[1]}
 		if strings.HasPrefix(match[1], "UDPRELAY_JOIN_SECRET_FILE=") {
 			environ = append(environ, "UDPRELAY_ACCESS=any=secret") // of no use otherwise
+		}
+		if strings.HasPrefix(match[1], "UDPRELAY_CLUSTER_ROUTES=") {
+			environ = append(environ, "UDPRELAY_CLUSTER_SECRET_FILE=/etc/udprelay/cluster.secret") // or everybody may take part
 		}
 		_, warnings, err := Load(shipped(t), nil, environ, nil)
 		if err != nil || len(warnings) > 0 {

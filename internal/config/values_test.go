@@ -125,8 +125,8 @@ func TestHintNamesTheFileWithMistakes(t *testing.T) {
 		file *File
 		want string
 	}{
-		{&File{"room.yaml", []byte("x: 1\n")}, "udprelay check room.yaml"},
-		{&File{StandardInput, []byte("x: 1\n")}, ""},
+		{&File{Name: "room.yaml", Data: []byte("x: 1\n")}, "udprelay check room.yaml"},
+		{&File{Name: StandardInput, Data: []byte("x: 1\n")}, ""},
 		{nil, ""},
 	} {
 		_, _, err := Load(shipped(t), c.file, []string{"UDPRELAY_LISTEN=x"}, nil)

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -90,74 +91,143 @@ func named(from netip.Prefix, port uint16) string {
 	return from.String()
 }
 
-// Ban keeps the addresses of a prefix out from now on; duration 0: for ever.
-func (d *daemon) Ban(from netip.Prefix, duration time.Duration, reason string) (admin.Banned, error) {
-	from, err := prefixOf(from)
-	if err != nil {
+// Ban keeps the addresses of a prefix out from now on.
+func (d *daemon) Ban(ctx context.Context, wish admin.BanWish) (admin.Banned, error) {
+	var err error
+	if wish.From, err = prefixOf(wish.From); err != nil {
 		return admin.Banned{}, err
 	}
-	if duration < 0 {
-		return admin.Banned{}, &admin.Failure{Message: fmt.Sprintf("a ban cannot last %v: want a time such as 1h, or none for a ban that does not end", duration), Code: exitUsage}
+	if wish.Duration < 0 {
+		return admin.Banned{}, &admin.Failure{Message: fmt.Sprintf("a ban cannot last %v: want a time such as 1h, or none for a ban that does not end", wish.Duration), Code: exitUsage}
 	}
+	told, err := d.ban(wish)
+	if err == nil && wish.Cluster {
+		told.Reached = d.shared.reach(ctx)
+	}
+	return told, err
+}
+
+// ban is Ban, but for what other nodes do.
+func (d *daemon) ban(wish admin.BanWish) (told admin.Banned, err error) {
 	d.banning.Lock()
 	defer d.banning.Unlock()
 	now := time.Now()
-	ban := peers.Ban{From: from, Since: now, Reason: reason}
-	if duration > 0 {
-		ban.Until = now.Add(duration)
+	ban := peers.Ban{From: wish.From, Since: now, Reason: wish.Reason}
+	if wish.Duration > 0 {
+		ban.Until = now.Add(wish.Duration)
 	}
-	table := d.relay.Peers()
-	removed, err := table.Ban(from, ban.Until, reason, now)
+	by := ""
+	if wish.Cluster {
+		ban.Until = ban.Until.Truncate(time.Millisecond) // the same on all nodes
+		if by, err = d.shared.mayBan(ban, now); err != nil {
+			return told, err
+		}
+	}
+	removed, err := d.hold(ban, by, now)
 	if errors.Is(err, peers.ErrTooManyBans) {
-		return admin.Banned{}, &admin.Failure{Message: err.Error(), Way: listsBans + ", udprelay unban takes one away", Code: exitUnavailable}
+		return told, &admin.Failure{Message: err.Error(), Way: listsBans + ", udprelay unban takes one away", Code: exitUnavailable}
 	}
 	if err != nil {
-		return admin.Banned{}, &admin.Failure{Message: fmt.Sprintf("%v: %v", from, err), Code: exitUsage}
+		return told, &admin.Failure{Message: fmt.Sprintf("%v: %v", ban.From, err), Code: exitUsage}
+	}
+	if wish.Cluster {
+		if _, err := d.shared.list.Set(ban.From, ban.Until, ban.Reason, by, now); err != nil {
+			return told, err // not reached: mayBan has looked
+		}
 	}
 	d.banned.Add(1) // after the table: a save that does not see it yet has the ban
-	if held := banOf(table.Bans(now), from); held != nil {
+	table := d.relay.Peers()
+	if held := banOf(table.Bans(now), ban.From); held != nil {
 		ban = *held // it has what is kept of the reason
 	}
-	told := admin.Banned{Ban: tellBan(ban), Removed: len(removed), Kept: d.saver != nil && !d.saver.Failing()}
+	told = admin.Banned{Ban: d.tellBan(ban), Removed: len(removed), Kept: d.saver != nil && !d.saver.Failing()}
 	for _, p := range table.Peers() {
-		if p.Static() && covers(from, p.Addr()) {
+		if p.Static() && covers(ban.From, p.Addr()) {
 			told.Static++
 		}
 	}
-	for _, p := range removed {
-		d.log.Debug("peer removed: it is banned", "peer", p.Addr())
-	}
-	d.log.Info("banned", "from", named(from, 0), "until", untilOf(ban), "reason", ban.Reason, "removed", told.Removed, "static", told.Static)
+	d.log.Info("banned", append(describeBan(ban, by), "removed", told.Removed, "static", told.Static)...)
 	return told, nil
 }
 
-// Unban ends the ban of a prefix.
-func (d *daemon) Unban(from netip.Prefix) (admin.Unbanned, error) {
+// hold puts a ban into the table; by is the node that has decided it for the
+// cluster, or empty. Banning is locked.
+func (d *daemon) hold(ban peers.Ban, by string, now time.Time) (removed []*peers.Peer, err error) {
+	if removed, err = d.relay.Peers().Ban(ban.From, ban.Until, ban.Reason, now); err != nil {
+		return nil, err
+	}
+	d.shared.note(ban.From, by, now)
+	for _, p := range removed {
+		d.log.Debug("peer removed: it is banned", "peer", p.Addr())
+	}
+	return removed, nil
+}
+
+// describeBan returns what the log says of a ban; by is the node that has
+// decided it for the cluster, or empty.
+func describeBan(ban peers.Ban, by string) []any {
+	said := []any{"from", named(ban.From, 0), "until", untilOf(ban), "reason", ban.Reason}
+	if by != "" {
+		said = append(said, "cluster", by)
+	}
+	return said
+}
+
+// Unban ends the ban of a prefix, here or on all nodes of the cluster.
+func (d *daemon) Unban(ctx context.Context, from netip.Prefix, cluster bool) (admin.Unbanned, error) {
 	from, err := prefixOf(from)
 	if err != nil {
 		return admin.Unbanned{}, err
 	}
+	told, err := d.unban(from, cluster)
+	if err == nil && cluster {
+		told.Reached = d.shared.reach(ctx)
+	}
+	return told, err
+}
+
+// unban is Unban, but for what other nodes do.
+func (d *daemon) unban(from netip.Prefix, cluster bool) (admin.Unbanned, error) {
 	d.banning.Lock()
 	defer d.banning.Unlock()
+	now := time.Now()
 	table := d.relay.Peers()
-	list := table.Bans(time.Now())
+	list := table.Bans(now)
 	told := admin.Unbanned{Still: []admin.Ban{}}
 	for _, b := range list {
 		if b.From != from && b.From.Overlaps(from) {
-			told.Still = append(told.Still, tellBan(b))
+			told.Still = append(told.Still, d.tellBan(b))
 		}
 	}
 	ban := banOf(list, from)
-	if ban == nil || !table.Unban(from) { // its time may be over since
-		message := "there is no ban of " + named(from, 0)
-		if len(told.Still) > 0 {
-			message += ", but one of " + named(told.Still[0].From, 0)
+	if cluster {
+		lifted, by, err := d.shared.lift(from, ban != nil, now)
+		if err != nil {
+			return admin.Unbanned{}, err
 		}
-		return admin.Unbanned{}, &admin.Failure{Message: message, Way: listsBans, Code: exitFailure}
+		if ban == nil { // this relay had let them in again already
+			ban = &lifted
+		}
+		told.Ban = d.tellBan(*ban)
+		told.Ban.Cluster = by
+		table.Unban(from)
+	} else {
+		if ban == nil || !table.Unban(from) { // its time may be over since
+			message := "there is no ban of " + named(from, 0)
+			if len(told.Still) > 0 {
+				message += ", but one of " + named(told.Still[0].From, 0)
+			}
+			return admin.Unbanned{}, &admin.Failure{Message: message, Way: listsBans, Code: exitFailure}
+		}
+		told.Ban = d.tellBan(*ban)
 	}
+	d.shared.note(from, "", now)
 	d.banned.Add(1)
-	told.Ban = tellBan(*ban)
-	d.log.Info("ban taken away", "from", named(from, 0), "until", untilOf(*ban), "reason", ban.Reason, "bans_that_still_overlap", len(told.Still))
+	said := append(describeBan(*ban, told.Ban.Cluster), "bans_that_still_overlap", len(told.Still))
+	if told.Ban.Cluster != "" {
+		said = append(said, "on_all_nodes", cluster)
+	}
+	d.log.Info("ban taken away", said...)
 	return told, nil
 }
 
@@ -183,14 +253,14 @@ func untilOf(b peers.Ban) slog.Value {
 func (d *daemon) Bans() admin.BanList {
 	list := admin.BanList{Bans: []admin.Ban{}, Max: peers.MaxBans}
 	for _, b := range d.relay.Peers().Bans(time.Now()) {
-		list.Bans = append(list.Bans, tellBan(b))
+		list.Bans = append(list.Bans, d.tellBan(b))
 	}
 	return list
 }
 
 // tellBan returns b as the API has it.
-func tellBan(b peers.Ban) admin.Ban {
-	told := admin.Ban{From: b.From, Since: admin.Time{Time: b.Since}, Reason: b.Reason}
+func (d *daemon) tellBan(b peers.Ban) admin.Ban {
+	told := admin.Ban{From: b.From, Since: admin.Time{Time: b.Since}, Reason: b.Reason, Cluster: d.shared.decidedBy(b.From)}
 	if !b.Until.IsZero() {
 		told.Until = &admin.Time{Time: b.Until}
 	}

@@ -34,7 +34,7 @@ func startControlled(t *testing.T, directory string, settings ...config.Setting)
 // ban bans and wants no error.
 func (c *controlled) ban(t *testing.T, from string, duration time.Duration, reason string) admin.Banned {
 	t.Helper()
-	banned, err := c.Ban(t.Context(), from, duration, reason)
+	banned, err := c.Ban(t.Context(), from, duration, reason, false)
 	if err != nil {
 		t.Fatalf("ban %s: %v", from, err)
 	}
@@ -43,7 +43,7 @@ func (c *controlled) ban(t *testing.T, from string, duration time.Duration, reas
 
 func (c *controlled) unban(t *testing.T, from string) admin.Unbanned {
 	t.Helper()
-	unbanned, err := c.Unban(t.Context(), from)
+	unbanned, err := c.Unban(t.Context(), from, false)
 	if err != nil {
 		t.Fatalf("unban %s: %v", from, err)
 	}
@@ -84,7 +84,9 @@ func unrun(t *testing.T) *daemon {
 		t.Fatal(err)
 	}
 	runRelay(t, r)
-	return &daemon{relay: r, log: discard}
+	d := &daemon{relay: r, log: discard}
+	d.shared = newSharedBans(d, &fakeNode{})
+	return d
 }
 
 // join makes peers learned ones.
@@ -228,7 +230,7 @@ func TestABanIsToldAsTheTableHasIt(t *testing.T) {
 		{prefix("fe80::/10"), "fe80::/10", 1},
 		{prefix("192.0.2.0/24"), "192.0.2.0/24", 0},
 	} {
-		banned, err := d.Ban(test.from, time.Hour, long)
+		banned, err := d.Ban(t.Context(), admin.BanWish{From: test.from, Duration: time.Hour, Reason: long})
 		if err != nil || banned.Ban.From.String() != test.want || banned.Removed != test.removed || banned.Kept {
 			t.Errorf("%v: want %s banned, %d removed, not kept; got %+v, %v", test.from, test.want, test.removed, banned, err)
 		}
@@ -241,51 +243,51 @@ func TestABanIsToldAsTheTableHasIt(t *testing.T) {
 	}
 
 	// Those that overlap what is not banned any more.
-	unbanned, err := d.Unban(prefix("::ffff:198.51.100.0/120"))
+	unbanned, err := d.Unban(t.Context(), prefix("::ffff:198.51.100.0/120"), false)
 	if err != nil || unbanned.Ban.From != prefix("198.51.100.0/24") || unbanned.Still == nil || len(unbanned.Still) != 0 {
 		t.Errorf("want nothing left there, got %+v, %v", unbanned, err)
 	}
-	if unbanned, err = d.Unban(prefix("fe80::1/128")); err != nil || len(unbanned.Still) != 1 || unbanned.Still[0].From != prefix("fe80::/10") {
+	if unbanned, err = d.Unban(t.Context(), prefix("fe80::1/128"), false); err != nil || len(unbanned.Still) != 1 || unbanned.Still[0].From != prefix("fe80::/10") {
 		t.Errorf("want the larger prefix still banned, got %+v, %v", unbanned, err)
 	}
-	if _, err := d.Ban(prefix("192.0.2.7/32"), 0, ""); err != nil {
+	if _, err := d.Ban(t.Context(), admin.BanWish{From: prefix("192.0.2.7/32")}); err != nil {
 		t.Fatal(err)
 	}
-	if unbanned, err = d.Unban(prefix("192.0.2.1/24")); err != nil || len(unbanned.Still) != 1 || unbanned.Still[0].From != prefix("192.0.2.7/32") {
+	if unbanned, err = d.Unban(t.Context(), prefix("192.0.2.1/24"), false); err != nil || len(unbanned.Still) != 1 || unbanned.Still[0].From != prefix("192.0.2.7/32") {
 		t.Errorf("want the smaller prefix still banned, got %+v, %v", unbanned, err)
 	}
 }
 
 func TestBansThatCannotBe(t *testing.T) {
 	d := unrun(t)
-	_, err := d.Ban(netip.Prefix{}, 0, "")
+	_, err := d.Ban(t.Context(), admin.BanWish{From: netip.Prefix{}})
 	wantFailure(t, err, 64, "there is no prefix: want one such as 203.0.113.0/24 or 2001:db8::/64", "")
-	_, err = d.Ban(prefix("::ffff:0:0/95"), 0, "")
+	_, err = d.Ban(t.Context(), admin.BanWish{From: prefix("::ffff:0:0/95")})
 	wantFailure(t, err, 64, "::ffff:0.0.0.0/95: the prefix is not valid: it has IPv4 addresses and others; want one such as ::/0 or 0.0.0.0/0", "")
-	_, err = d.Ban(prefix("192.0.2.0/24"), -time.Second, "")
+	_, err = d.Ban(t.Context(), admin.BanWish{From: prefix("192.0.2.0/24"), Duration: -time.Second})
 	wantFailure(t, err, 64, "a ban cannot last -1s: want a time such as 1h, or none for a ban that does not end", "")
 	if list := d.Bans(); len(list.Bans) != 0 {
 		t.Errorf("want no bans, got %+v", list)
 	}
 	for _, test := range []func(netip.Prefix) error{
-		func(p netip.Prefix) error { _, err := d.Unban(p); return err },
+		func(p netip.Prefix) error { _, err := d.Unban(t.Context(), p, false); return err },
 		func(p netip.Prefix) error { _, err := d.Kick(p, 0); return err },
 	} {
 		wantFailure(t, test(netip.Prefix{}), 64, "there is no prefix: want one such as 203.0.113.0/24 or 2001:db8::/64", "")
 	}
 
-	_, err = d.Unban(prefix("192.0.2.7/32"))
+	_, err = d.Unban(t.Context(), prefix("192.0.2.7/32"), false)
 	wantFailure(t, err, 1, "there is no ban of 192.0.2.7", "udprelay ban --list shows the bans")
 	for i := range peers.MaxBans {
-		if _, err := d.Ban(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}), 24), 0, ""); err != nil {
+		if _, err := d.Ban(t.Context(), admin.BanWish{From: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}), 24)}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	_, err = d.Ban(prefix("192.0.2.0/24"), 0, "")
+	_, err = d.Ban(t.Context(), admin.BanWish{From: prefix("192.0.2.0/24")})
 	wantFailure(t, err, 69, peers.ErrTooManyBans.Error(), "udprelay ban --list shows the bans, udprelay unban takes one away")
-	_, err = d.Unban(prefix("10.0.7.7/32"))
+	_, err = d.Unban(t.Context(), prefix("10.0.7.7/32"), false)
 	wantFailure(t, err, 1, "there is no ban of 10.0.7.7, but one of 10.0.7.0/24", "udprelay ban --list shows the bans")
-	_, err = d.Unban(prefix("10.0.0.0/8"))
+	_, err = d.Unban(t.Context(), prefix("10.0.0.0/8"), false)
 	wantFailure(t, err, 1, "there is no ban of 10.0.0.0/8, but one of 10.0.0.0/24", "udprelay ban --list shows the bans")
 	if list := d.Bans(); len(list.Bans) != peers.MaxBans || list.Bans[999].From != prefix("10.3.231.0/24") {
 		t.Errorf("want all bans in order, got %d", len(list.Bans))
@@ -400,10 +402,10 @@ func TestBansAndKicksBesideTraffic(t *testing.T) {
 	for _, from := range []string{"127.0.0.8", "127.0.0.9", "127.0.0.8/29", "127.0.0.5"} {
 		asking.Go(func() {
 			for i := range rounds {
-				if _, err := d.Ban(t.Context(), from, time.Duration(i%2)*time.Hour, "beside"); err != nil {
+				if _, err := d.Ban(t.Context(), from, time.Duration(i%2)*time.Hour, "beside", false); err != nil {
 					t.Errorf("ban %s: %v", from, err)
 				}
-				if unbanned, err := d.Unban(t.Context(), from); err != nil || unbanned.Ban.Reason != "beside" {
+				if unbanned, err := d.Unban(t.Context(), from, false); err != nil || unbanned.Ban.Reason != "beside" {
 					t.Errorf("unban %s: %+v, %v", from, unbanned, err)
 				}
 			}

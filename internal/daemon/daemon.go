@@ -54,6 +54,8 @@ type daemon struct {
 	places  places
 	relay   *relay.Relay
 	gateway *gateway.Gateway
+	node    *node
+	shared  *sharedBans
 	resolve *resolving
 	sampler *sampler
 	started time.Time
@@ -65,7 +67,8 @@ type daemon struct {
 	config       *config.Config // what holds
 	secret       []byte
 	certificates *tls.Config // of the gateways; nil: none
-	stopping     bool        // nothing is reloaded any more
+	clusterFiles clusterFiles
+	stopping     bool // nothing is reloaded any more
 
 	secretPrint atomic.Pointer[string] // what the state file knows the secret by
 
@@ -121,10 +124,14 @@ func (d *daemon) readFiles() error {
 	if err != nil {
 		return err
 	}
-	for _, warning := range slices.Concat(warnings, more) {
+	files, rest, err := readClusterFiles(d.config)
+	if err != nil {
+		return err
+	}
+	for _, warning := range slices.Concat(warnings, more, rest) {
 		d.log.Warn(warning.String())
 	}
-	d.secret, d.certificates = secret, certificates
+	d.secret, d.certificates, d.clusterFiles = secret, certificates, files
 	return nil
 }
 
@@ -146,6 +153,8 @@ func (d *daemon) open(ctx context.Context) error {
 		return err
 	}
 	d.gateway = gateway.New(d.relay, d.log)
+	d.node = &node{relay: d.relay, log: d.log}
+	d.shared = newSharedBans(d, d.node)
 	describe(d.log, d.config, d.relay, options, from)
 	return nil
 }
@@ -155,11 +164,18 @@ func (d *daemon) open(ctx context.Context) error {
 func (d *daemon) run(ctx context.Context, control net.Listener, saved *state.Snapshot) error {
 	d.noteNames(nil)
 	d.saver = d.restore(saved)
-	if err := d.openGateway(ctx, d.config, d.secret, d.certificates); err != nil {
+	err := d.openGateway(ctx, d.config, d.secret, d.certificates)
+	if err == nil {
+		err = d.node.apply(ctx, d.clusterOptions(d.config, d.clusterFiles))
+	}
+	if err != nil {
 		if control != nil {
 			control.Close()
 		}
 		d.close()
+		if ctx.Err() != nil {
+			return nil // stopped meanwhile
+		}
 		return err
 	}
 	d.resolve = startResolving(newStatic(d.config, d.relay, net.DefaultResolver, d.log, d.noteNames, saved.Names))
@@ -191,8 +207,9 @@ func (d *daemon) run(ctx context.Context, control net.Listener, saved *state.Sna
 	}
 	context.AfterFunc(beside, func() { d.complain(systemd.Stopping()) })
 
-	err := d.relay.Run(ctx)
+	err = d.relay.Run(ctx)
 
+	d.node.stop()
 	d.gateway.Close()
 	close(d.quit)
 	cancel()
@@ -212,6 +229,7 @@ func (d *daemon) close() {
 	stopped, cancel := context.WithCancel(context.Background())
 	cancel()
 	_ = d.relay.Run(stopped)
+	d.node.stop()
 	d.gateway.Close()
 }
 

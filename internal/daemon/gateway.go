@@ -49,7 +49,7 @@ func Certificates(cfg *config.Config) (*tls.Config, []config.Warning, error) {
 	}
 	read, said, err := certificate.Load(file, key, clientCA)
 	if err != nil {
-		return nil, warnings, &CertificateError{err}
+		return nil, warnings, &CertificateError{"gateway.tls", err}
 	}
 	for _, text := range said {
 		warnings = append(warnings, config.Warning{Place: config.Place{Key: "gateway.tls"}, Message: text})
@@ -63,13 +63,16 @@ func sameCertificates(a, b *tls.Config) bool {
 		return a == b
 	}
 	pair := func(a, b tls.Certificate) bool { return slices.EqualFunc(a.Certificate, b.Certificate, bytes.Equal) }
-	return slices.EqualFunc(a.Certificates, b.Certificates, pair) && a.ClientAuth == b.ClientAuth && a.ClientCAs.Equal(b.ClientCAs)
+	return slices.EqualFunc(a.Certificates, b.Certificates, pair) && a.ClientAuth == b.ClientAuth && a.ClientCAs.Equal(b.ClientCAs) && a.RootCAs.Equal(b.RootCAs)
 }
 
-// A CertificateError is a file of gateway.tls that has not what it should.
-type CertificateError struct{ Err error }
+// A CertificateError is a file for TLS that has not what it should.
+type CertificateError struct {
+	Key string // of the configuration, such as gateway.tls
+	Err error
+}
 
-func (e *CertificateError) Error() string { return "gateway.tls: " + e.Err.Error() }
+func (e *CertificateError) Error() string { return e.Key + ": " + e.Err.Error() }
 
 func (e *CertificateError) Unwrap() error { return e.Err }
 

@@ -77,6 +77,7 @@ type loaded struct {
 	config       *config.Config
 	secret       []byte
 	certificates *tls.Config
+	clusterFiles clusterFiles
 	warnings     []config.Warning
 	err          error
 }
@@ -105,6 +106,10 @@ func (d *daemon) load() loaded {
 		}
 		if l.err == nil {
 			l.certificates, more, l.err = Certificates(l.config)
+			l.warnings = slices.Concat(l.warnings, more)
+		}
+		if l.err == nil {
+			l.clusterFiles, more, l.err = readClusterFiles(l.config)
 			l.warnings = slices.Concat(l.warnings, more)
 		}
 		select {
@@ -146,6 +151,12 @@ func (d *daemon) reload() (reloaded admin.Reloaded, err error) {
 	if err := d.openGateway(opening, next, secret, l.certificates); err != nil {
 		return reloaded, err
 	}
+	if err := d.node.apply(opening, d.clusterOptions(next, l.clusterFiles)); err != nil {
+		if again := d.openGateway(opening, d.config, d.secret, d.certificates); again != nil {
+			d.log.Error("the gateways are not as they were", "error", again)
+		}
+		return reloaded, err
+	}
 	for _, warning := range l.warnings {
 		reloaded.Warnings = append(reloaded.Warnings, warning.String())
 	}
@@ -178,6 +189,12 @@ func (d *daemon) reload() (reloaded admin.Reloaded, err error) {
 	if !sameCertificates(l.certificates, d.certificates) {
 		reloaded.Changed = append(reloaded.Changed, "the certificates")
 	}
-	d.config, d.secret, d.certificates = next, secret, l.certificates
+	if !bytes.Equal(l.clusterFiles.secret, d.clusterFiles.secret) {
+		reloaded.Changed = append(reloaded.Changed, "the secret of the cluster")
+	}
+	if !sameCertificates(l.clusterFiles.tls, d.clusterFiles.tls) {
+		reloaded.Changed = append(reloaded.Changed, "the certificates of the cluster")
+	}
+	d.config, d.secret, d.certificates, d.clusterFiles = next, secret, l.certificates, l.clusterFiles
 	return reloaded, nil
 }

@@ -81,7 +81,7 @@ func (d *daemon) comeBack(saved *state.Snapshot) {
 	if saved.SameBoot { // the number of the socket holds until the next boot
 		d.relay.Resume(relay.Past{Socket: saved.Socket, KernelDrops: saved.KernelDrops})
 	}
-	d.restoreBans(saved.Bans) // before the peers, some of which they may be of
+	d.restoreBans(saved) // before the peers, some of which they may be of
 	saved.TrustSecret(d.secret)
 	list := make([]relay.Remembered, 0, len(saved.Peers))
 	for _, p := range saved.Peers {
@@ -104,15 +104,21 @@ func (d *daemon) comeBack(saved *state.Snapshot) {
 }
 
 // restoreBans makes those of the state file hold.
-func (d *daemon) restoreBans(saved []state.Ban) {
-	if len(saved) == 0 {
+func (d *daemon) restoreBans(saved *state.Snapshot) {
+	now := time.Now()
+	if len(saved.Shared) > 0 {
+		d.shared.restore(saved.Shared, now)
+	}
+	if len(saved.Bans) == 0 {
 		return
 	}
-	list := make([]peers.Ban, 0, len(saved))
-	for _, b := range saved {
-		list = append(list, peers.Ban(b))
+	list := make([]peers.Ban, 0, len(saved.Bans))
+	for _, b := range saved.Bans {
+		list = append(list, peers.Ban{From: b.From, Since: b.Since, Until: b.Until, Reason: b.Reason})
+		if b.Shared {
+			d.shared.noteRestored(b.From, now)
+		}
 	}
-	now := time.Now()
 	d.relay.Peers().RestoreBans(list, now)
 	d.log.Info("bans are back", "count", len(d.relay.Peers().Bans(now)))
 }
@@ -134,9 +140,11 @@ func (d *daemon) snapshot() *state.Snapshot {
 	for _, p := range remembered {
 		snapshot.Peers = append(snapshot.Peers, state.Peer{Addr: p.Addr, Source: p.Source, Link: p.Link, Proof: p.Proof, Joined: p.Joined, Heard: p.Heard})
 	}
-	for _, b := range d.relay.Peers().Bans(time.Now()) {
-		snapshot.Bans = append(snapshot.Bans, state.Ban(b))
+	now := time.Now()
+	for _, b := range d.relay.Peers().Bans(now) {
+		snapshot.Bans = append(snapshot.Bans, state.Ban{From: b.From, Since: b.Since, Until: b.Until, Reason: b.Reason, Shared: d.shared.decidedBy(b.From) != ""})
 	}
+	snapshot.Shared = d.shared.list.Entries(now)
 	return snapshot
 }
 

@@ -117,25 +117,25 @@ func TestEachBanAndItsEndIsSavedAtOnce(t *testing.T) {
 		}
 		before = now
 	}
-	if _, err := d.Ban(prefix("192.0.2.0/24"), time.Hour, "a"); err != nil {
+	if _, err := d.Ban(t.Context(), admin.BanWish{From: prefix("192.0.2.0/24"), Duration: time.Hour, Reason: "a"}); err != nil {
 		t.Fatal(err)
 	}
 	wantChange("a ban", true)
-	if _, err := d.Ban(prefix("192.0.2.0/24"), 0, "b"); err != nil {
+	if _, err := d.Ban(t.Context(), admin.BanWish{From: prefix("192.0.2.0/24"), Reason: "b"}); err != nil {
 		t.Fatal(err)
 	}
 	wantChange("another of the same prefix", true)
 	if got := saver.Collect().Bans; len(got) != 1 || got[0].From != prefix("192.0.2.0/24") || got[0].Reason != "b" || !got[0].Until.IsZero() {
 		t.Errorf("want what holds to be saved, got %+v", got)
 	}
-	if _, err := d.Unban(prefix("192.0.2.0/24")); err != nil {
+	if _, err := d.Unban(t.Context(), prefix("192.0.2.0/24"), false); err != nil {
 		t.Fatal(err)
 	}
 	wantChange("its end", true)
 	if got := saver.Collect().Bans; len(got) != 0 {
 		t.Errorf("want no bans saved, got %+v", got)
 	}
-	if _, err := d.Unban(prefix("192.0.2.0/24")); err == nil {
+	if _, err := d.Unban(t.Context(), prefix("192.0.2.0/24"), false); err == nil {
 		t.Error("want no ban to be there")
 	}
 	wantChange("nothing", false)

@@ -43,6 +43,7 @@ func (d *daemon) Status() admin.Status {
 		Drops:   make(map[string]uint64),
 		Rates:   d.sampler.relayRates(),
 		Gateway: d.tellGateway(),
+		Cluster: d.node.tell(),
 	}
 	buffers := d.relay.Buffers()
 	status.Buffers = admin.Buffers{Receive: buffers.Receive, ReceiveUsed: buffers.ReceiveUsed, Send: buffers.Send, SendUsed: buffers.SendUsed}

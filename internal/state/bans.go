@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"udprelay/internal/banlist"
 	"udprelay/peers"
 )
 
@@ -18,6 +19,7 @@ type Ban struct {
 	Since  time.Time
 	Until  time.Time // the zero Time: for ever
 	Reason string    // peers.MaxReason bytes at most
+	Shared bool      // it is one of the cluster, as that wants it
 }
 
 // maxLeft is the longest that can be left of a ban, so that it fits a
@@ -69,6 +71,9 @@ func appendBan(b []byte, ban *Ban, now time.Time) ([]byte, error) {
 		b = append(b, keyLeft...)
 		b = strconv.AppendInt(b, max(left.Milliseconds(), 1), 10)
 	}
+	if ban.Shared {
+		b = append(b, keyIsShared...)
+	}
 	b = append(b, keyReason...)
 	b = append(b, url.PathEscape(ban.Reason)...)
 	return append(b, banEnd...), nil
@@ -92,6 +97,7 @@ func parseBan(line string) (b Ban, since, left time.Duration, err error) {
 			c.wrong("left_ms", "1 at least, for a ban that is over is not saved", "0")
 		}
 	}
+	b.Shared = c.has(keyIsShared)
 	c.literal(keyReason)
 	written := c.text()
 	if b.Reason, err = url.PathUnescape(written); err != nil || url.PathEscape(b.Reason) != written {
@@ -114,4 +120,20 @@ func (s *Snapshot) addBan(b Ban, since, left time.Duration, now time.Time) {
 	}
 	b.Since = now.Add(-min(since+s.Away, maxAge))
 	s.Bans = append(s.Bans, b)
+}
+
+// appendShared appends the line of an entry of the list that the cluster shares.
+func appendShared(b []byte, e *banlist.Entry) ([]byte, error) {
+	if err := e.Check(); err != nil {
+		return b, err
+	}
+	return e.Append(b), nil
+}
+
+func parseShared(line string) (banlist.Entry, error) {
+	e, err := banlist.Parse([]byte(line))
+	if err != nil {
+		err = fmt.Errorf("ban of the cluster: %w", err)
+	}
+	return e, err
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"udprelay/internal/banlist"
 	"udprelay/peers"
 )
 
@@ -20,7 +21,7 @@ func manyBans(now time.Time) *Snapshot {
 		if i%2 == 1 {
 			ip = netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 14: byte(i >> 8), 15: byte(i)})
 		}
-		b := Ban{From: netip.PrefixFrom(ip, ip.BitLen()), Since: now.Add(-time.Duration(i) * time.Minute), Reason: reasons[i%len(reasons)]}
+		b := Ban{From: netip.PrefixFrom(ip, ip.BitLen()), Since: now.Add(-time.Duration(i) * time.Minute), Reason: reasons[i%len(reasons)], Shared: i%7 == 0}
 		if i%3 > 0 {
 			b.Until = now.Add(time.Duration(i) * time.Hour)
 		}
@@ -125,6 +126,10 @@ func TestBansThatCannotBeLoadedAreNotSaved(t *testing.T) {
 	}
 	wantError(t, Save(name, &Snapshot{Bans: make([]Ban, peers.MaxBans+1)}, time.Now(), false),
 		"save peers to "+name+": there are 1001 bans, and a file holds 1000 at most", "")
+	wantError(t, Save(name, &Snapshot{Shared: make([]banlist.Entry, banlist.MaxEntries+1)}, time.Now(), false),
+		"save peers to "+name+": there are 2001 bans of the cluster, and a file holds 2000 at most", "")
+	wantError(t, Save(name, &Snapshot{Shared: []banlist.Entry{{From: netip.MustParsePrefix("192.0.2.0/24"), At: savedAt.wall}}}, time.Now(), false),
+		"save peers to "+name+": ban of the cluster, of 192.0.2.0/24: by: it has 0 bytes; want the name of a node, of 1 to 64", "")
 	wantFiles(t, filepath.Dir(name))
 }
 
@@ -135,6 +140,51 @@ func TestTheLongestBanIsLoaded(t *testing.T) {
 	want := Ban{From: widest, Since: savedAt.wall.Add(-maxAge), Until: savedAt.wall.Add(maxLeft), Reason: s.Bans[0].Reason}
 	if len(got) != 1 || got[0] != want {
 		t.Errorf("want %v, got %v", want, got)
+	}
+}
+
+// manyShared returns a snapshot of as many entries of the cluster as there can be.
+func manyShared(now time.Time) *Snapshot {
+	s := &Snapshot{Clean: true, Peers: []Peer{}}
+	for i := range banlist.MaxEntries {
+		ip := netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})
+		e := banlist.Entry{From: netip.PrefixFrom(ip, 32), At: now.Add(time.Duration(i-100) * time.Hour).UTC().Truncate(time.Millisecond), By: strings.Repeat(`"`, banlist.MaxName)}
+		if e.Lifted = i%2 == 1; !e.Lifted {
+			e.Reason = strings.Repeat(`\`, peers.MaxReason)
+		}
+		if i%3 > 0 {
+			e.Until = e.At.Add(time.Duration(i) * time.Hour)
+		}
+		s.Shared = append(s.Shared, e)
+	}
+	return s
+}
+
+// Their times are those of all machines, whatever the clocks of this one say.
+func TestWhatTheClusterHasIsLoadedAsItWas(t *testing.T) {
+	for _, away := range []time.Duration{0, time.Hour, 400 * 24 * time.Hour} {
+		s := manyShared(savedAt.wall)
+		wantSame(t, s, loadedLater(t, s, away))
+	}
+	s := manyShared(savedAt.wall)
+	file := encoded(t, s, savedAt)
+	got, damaged := parse(file, moment{savedAt.wall.Add(-1000 * time.Hour), "11111111-0d57-4f0c-9d8e-3b7a1f2c4d5e", time.Minute})
+	if damaged != nil {
+		t.Fatal(damaged)
+	}
+	wantSame(t, s, got)
+}
+
+// A file of before, and one of a relay that was never in a cluster, say nothing
+// of it.
+func TestAFileOfOneRelayAloneIsAsBefore(t *testing.T) {
+	file := string(encoded(t, &Snapshot{Bans: shown.Bans[:1]}, savedAt))
+	if strings.Contains(file, "shared") || !strings.Contains(file, `"bans":1,"crc32c":"`) {
+		t.Errorf("want nothing of a cluster, got %s", file)
+	}
+	got, damaged := parse([]byte(file), savedAt)
+	if damaged != nil || len(got.Bans) != 1 || got.Bans[0].Shared || got.Shared != nil {
+		t.Errorf("want the ban alone, got %+v, %v", got, damaged)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"udprelay/internal/banlist"
 	"udprelay/peers"
 )
 
@@ -56,8 +57,8 @@ func parse(data []byte, now moment) (*Snapshot, *Damaged) {
 	switch lines := strings.Count(rest, "\n"); {
 	case !ended || rest != "" && rest[len(rest)-1] != '\n':
 		return nil, &Damaged{Line: lines + 1 + min(1, len(rest)), Reason: errCutOff.Error()}
-	case lines != h.peers+h.names+h.bans:
-		return nil, &Damaged{Line: lines + 1, Reason: fmt.Sprintf("the file has %d peers, names and bans: want %d, as its first line says", lines, h.peers+h.names+h.bans)}
+	case lines != h.lines():
+		return nil, &Damaged{Line: lines + 1, Reason: fmt.Sprintf("the file has %d peers, names and bans: want %d, as its first line says", lines, h.lines())}
 	}
 	if sum := checksum(data, h.sumAt); sum != h.sum {
 		return nil, &Damaged{Line: 1, Reason: fmt.Sprintf("the checksum of the file is %s: want %s, as it says; something in it was changed", sum, h.sum)}
@@ -93,11 +94,15 @@ func parse(data []byte, now moment) (*Snapshot, *Damaged) {
 			var n Name
 			n, err = parseName(text)
 			s.Names = append(s.Names, n)
-		default:
+		case before < h.peers+h.names+h.bans:
 			var b Ban
 			var began, left time.Duration
 			b, began, left, err = parseBan(text)
 			s.addBan(b, began, left, now.wall)
+		default:
+			var e banlist.Entry
+			e, err = parseShared(text)
+			s.Shared = append(s.Shared, e)
 		}
 		if err != nil {
 			return nil, &Damaged{Line: line, Reason: err.Error()}
@@ -112,14 +117,18 @@ func tooLong(line int) *Damaged {
 
 // A header is the first line of a file.
 type header struct {
-	snapshot Snapshot // but for the peers, names and bans
+	snapshot Snapshot // but for what has lines of its own
 	saved    moment
 	peers    int
 	names    int
 	bans     int
+	shared   int
 	sum      string
 	sumAt    int // where the checksum begins
 }
+
+// lines returns how many lines follow.
+func (h *header) lines() int { return h.peers + h.names + h.bans + h.shared }
 
 func parseHeader(line string) (h header, err error) {
 	c := cursor{rest: line}
@@ -176,6 +185,11 @@ func parseHeader(line string) (h header, err error) {
 	h.names = int(c.number("names", MaxNames))
 	c.literal(keyBans)
 	h.bans = int(c.number("bans", peers.MaxBans))
+	if c.has(keyShared) {
+		if h.shared = int(c.number("shared", banlist.MaxEntries)); h.shared == 0 {
+			c.wrong("shared", "1 at least, or none of it", "0")
+		}
+	}
 	c.literal(keySum)
 	h.sumAt = len(line) - len(c.rest)
 	if h.sum = c.text(); len(h.sum) != sumDigits || !isHex(h.sum) {

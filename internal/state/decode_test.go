@@ -47,20 +47,20 @@ func TestDamagedFiles(t *testing.T) {
 		{"\x00\x00\x00\x00", false, `:1: this is no file of learned peers: want it to begin with {"udprelay":"peers","version":1`},
 		{swap(`"version":1`, `"version":2`), true, ":1: the file has version 2, and this udprelay reads version 1"},
 		{swap(`"version":1`, `"version":-1`), true, `:1: version: want a number from 0 to 2147483647, got "-1"`},
-		{swap("40000", "40001"), false, ":1: the checksum of the file is 07ee5c61: want bc658daa, as it says; something in it was changed"},
-		{swap(`"peers":2`, `"peers":3`), true, ":6: the file has 5 peers, names and bans: want 6, as its first line says"},
-		{swap(`"peers":2`, `"peers":1`), true, ":6: the file has 5 peers, names and bans: want 4, as its first line says"},
+		{swap("40000", "40001"), false, ":1: the checksum of the file is 7949b38d: want ef8343e5, as it says; something in it was changed"},
+		{swap(`"peers":2`, `"peers":3`), true, ":8: the file has 7 peers, names and bans: want 8, as its first line says"},
+		{swap(`"peers":2`, `"peers":1`), true, ":8: the file has 7 peers, names and bans: want 6, as its first line says"},
 		{swap(`"peers":2`, `"peers":1000001`), true, `:1: peers: want a number from 0 to 1000000, got "1000001"`},
-		{good + first + "\n", true, ":7: the file has 6 peers, names and bans: want 5, as its first line says"},
-		{good + "\n", true, ":7: the file has 6 peers, names and bans: want 5, as its first line says"},
-		{good + "x", true, ":7: the file ends within this line"},
-		{good[:len(good)-1], true, ":6: the file ends within this line"},
+		{good + first + "\n", true, ":9: the file has 8 peers, names and bans: want 7, as its first line says"},
+		{good + "\n", true, ":9: the file has 8 peers, names and bans: want 7, as its first line says"},
+		{good + "x", true, ":9: the file ends within this line"},
+		{good[:len(good)-1], true, ":8: the file ends within this line"},
 		{good[:len(head)+1+len(first)], true, ":2: the file ends within this line"},
-		{good[:len(head)+1], true, ":1: the file has 0 peers, names and bans: want 5, as its first line says"},
+		{good[:len(head)+1], true, ":1: the file has 0 peers, names and bans: want 7, as its first line says"},
 		{head, true, ":1: the file ends within this line"},
 		{head[:100], true, ":1: the file ends within this line"},
-		{swap(`,"crc32c"`, `,"more":1,"crc32c"`), true, `:1: want ,"crc32c":" here, got ",\"more\":1,\"crc32c\":\"bc658daa\"}"`},
-		{swap(`bc658daa`, `99A01F81`), false, `:1: crc32c: want 8 lower-case hex digits, got "99A01F81"`},
+		{swap(`,"crc32c"`, `,"more":1,"crc32c"`), true, `:1: want ,"crc32c":" here, got ",\"more\":1,\"crc32c\":\"ef8343e5\"}"`},
+		{swap(`ef8343e5`, `99A01F81`), false, `:1: crc32c: want 8 lower-case hex digits, got "99A01F81"`},
 		{swap("22T21", "22t21"), true, `:1: saved: want a time such as 2026-01-31T12:00:00.000Z, got "2026-11-22t21:40:07.250Z"`},
 		{swap("11-22T21", "02-31T21"), true, `:1: saved: want a time such as 2026-01-31T12:00:00.000Z, got "2026-02-31T21:40:07.250Z"`},
 		{swap("5c0b", "5C0B"), true, `:1: boot: want 36 lower-case hex digits and dashes, or nothing, got "5C0B6a2e-0d57-4f0c-9d8e-3b7a1f2c4d5e"`},
@@ -107,7 +107,7 @@ func TestDamagedFiles(t *testing.T) {
 		{swap("192.0.2.9:2055", "192.0.2.9:0"), true, `:4: address "192.0.2.9:0": no peer can have this address`},
 		{swap("192.0.2.9:2055", "192.0.2.9"), true, `:4: address: want an address and port such as 192.0.2.7:2055 or [2001:db8::7]:2055, got "192.0.2.9"`},
 		{swap(`"bans":2`, `"bans":1001`), true, `:1: bans: want a number from 0 to 1000, got "1001"`},
-		{swap(`,"bans":2`, ``), true, `:1: want ,"bans": here, got ",\"crc32c\":\"bc658daa\"}"`},
+		{swap(`,"bans":2`, ``), true, `:1: want ,"bans": here, got ",\"shared\":2,\"crc32c\":\"ef8343e5\"}"`},
 		{swap(`"names":1,"bans":2`, `"names":2,"bans":1`), true, `:5: want {"name":" here, got "{\"ban\":\"198.51.100.0/24\",\"since_ms\":3000000,\"left_ms\":600000"…`},
 		{swap(`"names":1,"bans":2`, `"names":0,"bans":3`), true, `:4: want {"ban":" here, got "{\"name\":\"collector.example:2055\",\"address\":\"192.0.2.9:2055\"}"`},
 		{swap("198.51.100.0/24", "198.51.100.0"), true, `:5: ban: want a prefix such as 192.0.2.0/24 or 2001:db8::/64, got "198.51.100.0"`},
@@ -126,6 +126,15 @@ func TestDamagedFiles(t *testing.T) {
 		{swap("too%20loud", "too%20l%6Fud"), true, `:5: reason: want ASCII without spaces and quotation marks, and %20 for a space, got "too%20l%6Fud"`},
 		{swap("too%20loud", strings.Repeat("x", peers.MaxReason+1)), true, `:5: the reason has 257 bytes: want 256 at most`},
 		{swap(`,"reason":""`, ``), true, `:6: want ,"reason":" here, got "}"`},
+		{swap(`"shared":true`, `"shared":false`), true, `:6: want ,"reason":" here, got ",\"shared\":false,\"reason\":\"\"}"`},
+		{swap(`"shared":2`, `"shared":0`), true, `:1: shared: want 1 at least, or none of it, got "0"`},
+		{swap(`"shared":2`, `"shared":2001`), true, `:1: shared: want a number from 0 to 2000, got "2001"`},
+		{swap(`,"shared":2`, ``), true, ":8: the file has 7 peers, names and bans: want 5, as its first line says"},
+		{swap(`"bans":2,"shared":2`, `"bans":1,"shared":3`), true, `:6: ban of the cluster: from: want a prefix such as 192.0.2.0/24 or 2001:db8::/64, without bits behind it`},
+		{swap(`"bans":2,"shared":2`, `"bans":3,"shared":1`), true, `:7: want {"ban":" here, got "{\"from\":\"203.0.113.0/24\",\"at_ms\":1795383606250,\"by\":\"south\","…`},
+		{swap("203.0.113.0/24", "203.0.113.1/24"), true, `:7: ban of the cluster: from: want a prefix such as 192.0.2.0/24 or 2001:db8::/64, without bits behind it`},
+		{swap("south", ""), true, `:7: ban of the cluster: by: it has 0 bytes; want the name of a node, of 1 to 64`},
+		{swap(`"north"}`, `"north","lifted":false}`), true, `:8: ban of the cluster: want "}" here, got ",\"lifted\":false}"`},
 		{swap(first, strings.Repeat("x", maxLine+1)), true, ":2: the line has more than 1024 bytes"},
 		{swap(head, strings.Repeat("x", maxLine+1)), true, ":1: the line has more than 1024 bytes"},
 	} {
@@ -140,9 +149,9 @@ func TestDamagedFiles(t *testing.T) {
 		damaged := (*Damaged)(nil)
 		// The header's own checksum is quoted in some messages.
 		want := name + test.want
-		if test.seal && strings.Contains(want, "bc658daa") {
+		if test.seal && strings.Contains(want, "ef8343e5") {
 			_, after, _ := bytes.Cut(data, []byte(keySum))
-			want = strings.ReplaceAll(want, "bc658daa", string(after[:sumDigits]))
+			want = strings.ReplaceAll(want, "ef8343e5", string(after[:sumDigits]))
 		}
 		if s != nil || !errors.As(err, &damaged) || err.Error() != want {
 			t.Errorf("want\n%s\ngot\n%v\nof %q", want, err, data)
@@ -214,6 +223,9 @@ func FuzzLoad(f *testing.F) {
 	f.Add(bytes.Replace(encoded(f, shown, savedAt), []byte(`"2f01","kernel_drops":17`), []byte(`"0A0","kernel_drops":017`), 1), true)
 	bans := manyBans(savedAt.wall)
 	f.Add(encoded(f, bans, savedAt), true)
+	f.Add(encoded(f, manyShared(savedAt.wall), savedAt), true)
+	f.Add(bytes.Replace(encoded(f, shown, savedAt), []byte(`"lifted":true`), []byte(`"lifted":false`), 1), true)
+	f.Add(bytes.Replace(encoded(f, shown, savedAt), []byte(`,"shared":true`), nil, 1), true)
 	f.Add(bytes.Replace(encoded(f, bans, savedAt), []byte("%20"), []byte("%2g"), 1), true)
 	f.Add(bytes.Replace(encoded(f, bans, savedAt), []byte("/32"), []byte("/31"), 1), true)
 	f.Add(bytes.Replace(encoded(f, shown, savedAt), []byte(`"left_ms":600000`), []byte(`"left_ms":7654321`), 1), true)

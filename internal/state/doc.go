@@ -8,8 +8,8 @@
 //
 // # The file
 //
-// It is text: a line for the whole, then one for each peer, name and ban, each a
-// JSON object.
+// It is text: a line for the whole, then one for each peer, name and ban, and
+// for each entry of the bans of the cluster, each a JSON object.
 // (The lines are folded here.)
 //
 //	{"udprelay":"peers","version":1,"saved":"2026-11-22T21:40:07.250Z",
@@ -17,14 +17,16 @@
 //	 "clean":false,"every_ms":10000,"listen":"[::]:9000",
 //	 "socket":"2f01","kernel_drops":17,
 //	 "secret":"00112233445566778899aabbccddeeff:0123456789abcdef",
-//	 "peers":2,"names":1,"bans":2,"crc32c":"bc658daa"}
+//	 "peers":2,"names":1,"bans":2,"shared":2,"crc32c":"ef8343e5"}
 //	{"address":"192.0.2.7:40000","proof":"open","joined_ms":61250,"heard_ms":15}
 //	{"address":"[fe80::2%3]:40000","source":"fe80::1","link":3,"proof":"secret",
 //	 "joined_ms":900,"heard_ms":900}
 //	{"name":"collector.example:2055","address":"192.0.2.9:2055"}
 //	{"ban":"198.51.100.0/24","since_ms":3000000,"left_ms":600000,
 //	 "reason":"too%20loud"}
-//	{"ban":"2001:db8:bad::/48","since_ms":90061001,"reason":""}
+//	{"ban":"2001:db8:bad::/48","since_ms":90061001,"shared":true,"reason":""}
+//	{"from":"203.0.113.0/24","at_ms":1795383606250,"by":"south","lifted":true}
+//	{"from":"2001:db8:bad::/48","at_ms":1795293546249,"by":"north"}
 //
 // The first line:
 //
@@ -41,6 +43,7 @@
 //	peers        how many lines of peers follow
 //	names        and how many of names after those
 //	bans         and how many of bans after those
+//	shared       and how many of entries of the cluster's after those; none: 0
 //	crc32c       CRC-32C, in hex, of all bytes of the file but these eight digits
 //
 // A peer's line:
@@ -60,7 +63,11 @@
 //	ban          the prefix whose addresses are banned
 //	since_ms     how long before the save it began
 //	left_ms      how much of it was left at the save; none: it is for ever
+//	shared       it is one of the cluster, as it wants it; none: it is ours alone
 //	reason       why; "": nobody has said
+//
+// Last comes what the cluster has of bans, also those that were lifted there,
+// one entry a line as package banlist writes it.
 //
 // What in a zone, a name or a reason could end a JSON string, or is not plain
 // ASCII, stands as %XX.
@@ -91,4 +98,7 @@
 // later. What was left of a ban is less by the whole time away, after a crash as
 // after an orderly stop: that a ban goes on does not hang on who was heard. It is
 // rounded so that a restart makes a ban milliseconds longer and never shorter.
+//
+// The entries of the cluster have times of the wall clock, for they are compared
+// with those of other machines, and are loaded as they are.
 package state

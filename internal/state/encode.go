@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"udprelay/internal/banlist"
 	"udprelay/peers"
 )
 
@@ -31,6 +32,7 @@ const (
 	keyPeers  = `","peers":`
 	keyNames  = `,"names":`
 	keyBans   = `,"bans":`
+	keyShared = `,"shared":`
 	keySum    = `,"crc32c":"`
 	headerEnd = `"}`
 
@@ -46,11 +48,12 @@ const (
 	keyNameIsNow = `","address":"`
 	nameEnd      = `"}`
 
-	keyBan    = `{"ban":"`
-	keySince  = `","since_ms":`
-	keyLeft   = `,"left_ms":`
-	keyReason = `,"reason":"`
-	banEnd    = `"}`
+	keyBan      = `{"ban":"`
+	keySince    = `","since_ms":`
+	keyLeft     = `,"left_ms":`
+	keyIsShared = `,"shared":true`
+	keyReason   = `,"reason":"`
+	banEnd      = `"}`
 
 	savedLayout = "2006-01-02T15:04:05.000Z" // UTC
 	sumDigits   = 8
@@ -79,6 +82,9 @@ func appendSnapshot(b []byte, s *Snapshot, now moment) ([]byte, error) {
 	if len(s.Bans) > peers.MaxBans {
 		return nil, fmt.Errorf("there are %d bans, and a file holds %d at most", len(s.Bans), peers.MaxBans)
 	}
+	if len(s.Shared) > banlist.MaxEntries {
+		return nil, fmt.Errorf("there are %d bans of the cluster, and a file holds %d at most", len(s.Shared), banlist.MaxEntries)
+	}
 	b, sumAt, err := appendHeader(b, s, now)
 	if err != nil {
 		return nil, err
@@ -98,6 +104,12 @@ func appendSnapshot(b []byte, s *Snapshot, now moment) ([]byte, error) {
 	for i := range s.Bans {
 		if b, err = appendBan(b, &s.Bans[i], now.wall); err != nil {
 			return nil, fmt.Errorf("ban of %v: %w", s.Bans[i].From, err)
+		}
+		b = append(b, '\n')
+	}
+	for i := range s.Shared {
+		if b, err = appendShared(b, &s.Shared[i]); err != nil {
+			return nil, fmt.Errorf("ban of the cluster, of %v: %w", s.Shared[i].From, err)
 		}
 		b = append(b, '\n')
 	}
@@ -152,6 +164,10 @@ func appendHeader(b []byte, s *Snapshot, now moment) (_ []byte, sumAt int, err e
 	b = strconv.AppendInt(b, int64(len(s.Names)), 10)
 	b = append(b, keyBans...)
 	b = strconv.AppendInt(b, int64(len(s.Bans)), 10)
+	if len(s.Shared) > 0 { // a relay that was in no cluster writes what it always wrote
+		b = append(b, keyShared...)
+		b = strconv.AppendInt(b, int64(len(s.Shared)), 10)
+	}
 	b = append(b, keySum...)
 	sumAt = len(b)
 	b = append(b, "00000000"...)

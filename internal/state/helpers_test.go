@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"udprelay/internal/banlist"
 	"udprelay/peers"
 )
 
@@ -30,7 +31,11 @@ var (
 		Names: []Name{{"collector.example:2055", netip.MustParseAddrPort("192.0.2.9:2055")}},
 		Bans: []Ban{
 			{From: netip.MustParsePrefix("198.51.100.0/24"), Since: ago(3_000_000), Until: ago(-600_000), Reason: "too loud"},
-			{From: netip.MustParsePrefix("2001:db8:bad::/48"), Since: ago(90_061_001)},
+			{From: netip.MustParsePrefix("2001:db8:bad::/48"), Since: ago(90_061_001), Shared: true},
+		},
+		Shared: []banlist.Entry{
+			{From: netip.MustParsePrefix("203.0.113.0/24"), At: ago(1000), By: "south", Lifted: true},
+			{From: netip.MustParsePrefix("2001:db8:bad::/48"), At: ago(90_061_001), By: "north"},
 		},
 	}
 )

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"udprelay/internal/banlist"
 	"udprelay/peers"
 )
 
@@ -46,10 +47,11 @@ type Snapshot struct {
 	Peers  []Peer
 	Names  []Name
 	Bans   []Ban
-	Clean  bool           // this is the last save of an orderly stop
-	Every  time.Duration  // there is a save at least this often
-	Secret string         // from Fingerprint; "": there is no join secret
-	Listen netip.AddrPort // where the relay listens, for who reads the file; the zero AddrPort: unknown
+	Shared []banlist.Entry // what the cluster has of bans, as the daemon knows it
+	Clean  bool            // this is the last save of an orderly stop
+	Every  time.Duration   // there is a save at least this often
+	Secret string          // from Fingerprint; "": there is no join secret
+	Listen netip.AddrPort  // where the relay listens, for who reads the file; the zero AddrPort: unknown
 
 	// What the kernel has dropped at the socket of the relay, as far as that has
 	// counted it.
@@ -96,7 +98,8 @@ func Save(name string, s *Snapshot, now time.Time, sync bool) error {
 // orderly stop, peers may have been heard after it was saved, so that they count
 // as heard up to [Snapshot.Every] later, but not later than now. Of a ban, what
 // was left of it at the save less the time away is left, and one of which nothing
-// is left is passed over.
+// is left is passed over. What the cluster has of bans is as it was: its times are
+// those of wall clocks.
 //
 // If there is no such file, the snapshot is empty, and its Saved is zero. A
 // [*Damaged] is the error if there is something else in the file than Save

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"udprelay/internal/cluster"
 	"udprelay/relay"
 )
 
@@ -113,9 +114,19 @@ func TestUnchangedIsNotSentAgain(t *testing.T) {
 
 // TestEveryReasonIsExplained holds reasons.js against the relay.
 func TestEveryReasonIsExplained(t *testing.T) {
-	text := string(served["/assets/reasons.js"].content)
+	text, _, _ := strings.Cut(string(served["/assets/reasons.js"].content), "export const clusterReasons")
 	for _, reason := range relay.Drops() {
 		if !regexp.MustCompile(`(?m)^  ` + reason.String() + `: \["(in|out)", "[^"]{10,}", "[^"]{10,}"\],$`).MatchString(text) {
+			t.Errorf("the page does not explain %s", reason)
+		}
+	}
+}
+
+// TestEveryReasonOfTheClusterIsExplained holds reasons.js against the cluster.
+func TestEveryReasonOfTheClusterIsExplained(t *testing.T) {
+	_, text, _ := strings.Cut(string(served["/assets/reasons.js"].content), "export const clusterReasons = {")
+	for _, reason := range cluster.Drops() {
+		if !regexp.MustCompile(`(?m)^  ` + reason.String() + `: \["(datagrams|messages)", "[^"]{10,}", "[^"]{10,}"\],$`).MatchString(text) {
 			t.Errorf("the page does not explain %s", reason)
 		}
 	}

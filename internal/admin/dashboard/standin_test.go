@@ -31,6 +31,7 @@ type standIn struct {
 	counts  map[string]uint64
 	drops   map[string]uint64
 	rates   map[string]float64 // of the last second
+	cluster map[string]any     // nil: the daemon is too old to know of one
 	streams map[chan []byte]bool
 	refuse  bool          // streams, as with 32 of them
 	whys    string        // the last address asked why
@@ -271,7 +272,7 @@ func (s *standIn) status() []byte {
 			connected++
 		}
 	}
-	text, err := json.Marshal(map[string]any{
+	status := map[string]any{
 		"version": s.version, "started": s.started, "now": s.now, "uptime_seconds": s.now.Sub(s.started).Seconds(),
 		"listen": "[::]:9000", "way": "sendmmsg, in trains", "ready": true,
 		"peers": map[string]int{
@@ -281,7 +282,11 @@ func (s *standIn) status() []byte {
 		"counters": s.counts, "drops": s.drops, "rules": s.rules,
 		"rates":   s.rates,
 		"buffers": map[string]int{"receive": 8 << 20, "receive_used": 213_504, "send": 8 << 20, "send_used": 2_621_440},
-	})
+	}
+	if s.cluster != nil {
+		status["cluster"] = s.cluster
+	}
+	text, err := json.Marshal(status)
 	if err != nil {
 		panic(err)
 	}

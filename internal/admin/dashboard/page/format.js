@@ -86,6 +86,11 @@ export function age(seconds) {
   return Math.floor(s / 86400) + " d";
 }
 
+/** time writes a short time in seconds with three digits: 0.25 ms, 12.3 ms, 1.50 s. */
+export function time(seconds) {
+  return seconds < 0.9995 ? three(seconds * 1000) + " ms" : three(seconds) + " s";
+}
+
 const pad = (n) => String(n).padStart(2, "0");
 
 /** clock writes the time of day, in the zone of the browser: 12:03:04. */

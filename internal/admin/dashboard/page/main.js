@@ -1,6 +1,7 @@
 // The page: joins the stream of the daemon to what shows it.
 
 import { Chart, chartTable } from "./chart.js";
+import { showCluster } from "./cluster.js";
 import { id, setText } from "./dom.js";
 import { showDrops, showRules } from "./drops.js";
 import { showFigures, showHeader } from "./figures.js";
@@ -31,6 +32,7 @@ function show() {
   showFigures(latest, past.rates);
   showDrops(latest.drops, past.rates.drops);
   showRules(latest.rules);
+  showCluster(latest.cluster, past.now());
   draw();
 }
 

@@ -29,6 +29,23 @@ export const reasons = {
   send_failed: ["out", "Another error of the system while sending.", "The log of the daemon has the error."],
 };
 
+/** clusterReasons has the same for what does not get through between the nodes of
+ * a cluster, with what is counted instead of the way. */
+export const clusterReasons = {
+  queue_full: ["datagrams", "NATS takes less than the relay has for the other nodes: the queue was full.", "See what waits on the routes; a faster path, or for bursts a larger cluster.queue."],
+  too_big: ["datagrams", "The datagram is longer than 65535 bytes.", "Smaller datagrams."],
+  publish_failed: ["datagrams", "There was no connection to NATS, or it failed.", "See the log of the daemon, and the network to the NATS servers."],
+  lost: ["datagrams", "Another node has sent it, and it did not come.", "The path from that node is too slow or was cut, or this machine is too slow; the table says which node."],
+  duplicate: ["messages", "It has come before, or came after what was said later.", "Few are harmless; many are a network that repeats, or somebody who does."],
+  unknown_version: ["messages", "It is of a program that speaks another version.", "Have the same version of udprelay on all nodes."],
+  malformed: ["messages", "It is no message of this program, or not whole.", "See what else uses the subjects of the room."],
+  wrong_secret: ["messages", "It is not sealed with the secret of this node, or is sealed and this node has none.", "Have the same cluster.secret_file on all nodes of the room."],
+  too_many_nodes: ["messages", "It is of a node more than are remembered.", "Fewer nodes in a room, or several rooms."],
+  slow: ["messages", "The relay took messages too slowly.", "More processor time for the relay; the datagrams in them are lost as well."],
+  unproven: ["messages", "Its node has not shown yet that it says this now.", "Nothing, when a node comes; if it goes on, somebody repeats what was recorded."],
+  unasked: ["messages", "It is part of an answer that nobody waits for any longer.", "Few are harmless: an answer that came late."],
+};
+
 /** ways puts into words on which way a reason strikes. */
 export const ways = {
   in: "on the way in, counted once a datagram",
@@ -36,6 +53,6 @@ export const ways = {
 };
 
 /** explain returns the entry of a reason, also of one that a newer daemon has. */
-export function explain(reason) {
-  return Object.hasOwn(reasons, reason) ? reasons[reason] : ["", "This page does not know the reason.", "See the daemon's documentation."];
+export function explain(reason, among = reasons) {
+  return Object.hasOwn(among, reason) ? among[reason] : ["", "This page does not know the reason.", "See the daemon's documentation."];
 }
