@@ -20,6 +20,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// anyProcessor lets the system choose, and change, where a child runs.
+const anyProcessor = -1
+
 const (
 	startPatience = 10 * time.Second // for a relay to open its port
 	stopPatience  = 10 * time.Second // for it to end
@@ -53,7 +56,10 @@ func startChild(ctx context.Context, processor int, port uint16, command, enviro
 		var before unix.CPUSet
 		err := unix.SchedGetaffinity(0, &before)
 		if err == nil {
-			its := only(processor)
+			its := before
+			if processor != anyProcessor {
+				its = only(processor)
+			}
 			err = unix.SchedSetaffinity(0, &its)
 		}
 		if err == nil {

@@ -53,8 +53,11 @@ func (o *options) check() error {
 		return err
 	}
 	block := figuresBlock
-	if o.size {
+	switch {
+	case o.size:
 		block = sizeBlock
+	case o.link:
+		block = linkBlock
 	}
 	if _, err := replaceBlock(string(page), block, ""); err != nil {
 		return fmt.Errorf("%s: %w", o.page, err)
@@ -63,7 +66,9 @@ func (o *options) check() error {
 }
 
 // isEmpty reports whether nothing was measured.
-func (r *report) isEmpty() bool { return r == nil || len(r.Runs) == 0 && r.Size == nil }
+func (r *report) isEmpty() bool {
+	return r == nil || len(r.Runs) == 0 && r.Size == nil && r.Link == nil
+}
 
 // fits returns why what other has measured cannot stand beside what r has, or
 // nil.
@@ -132,6 +137,9 @@ func (r *report) replace(other *report) {
 	for name, about := range other.Relays {
 		r.Relays[name] = about
 	}
+	if other.Link != nil {
+		r.Link = other.Link
+	}
 	if other.Size != nil && (r.Size == nil || other.Size.Ended == "") {
 		r.Size = other.Size
 	}
@@ -163,6 +171,9 @@ func (r *report) keep(o options, stdout io.Writer) (where []string, err error) {
 	}
 	if r.Size != nil {
 		text += r.sizeMarkdown("")
+	}
+	if r.Link != nil {
+		text += r.linkMarkdown()
 	}
 	_, failed := io.WriteString(stdout, text)
 	return where, errors.Join(err, failed)

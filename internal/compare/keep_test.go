@@ -85,7 +85,7 @@ func TestFilesAreCheckedFirst(t *testing.T) {
 	}
 	missing := filepath.Join(directory, "missing", "file")
 	for line, want := range map[string]string{
-		"-json " + missing: "could not be written", "-page " + missing: "no such file", "-page " + page: "want the lines", "-size -page " + page: "<!-- size -->",
+		"-json " + missing: "could not be written", "-page " + missing: "no such file", "-page " + page: "want the lines", "-size -page " + page: "<!-- size -->", "-link -page " + page: "<!-- link -->",
 		"-into " + missing: "no such file", "-into " + page: "no report of compare",
 		"-scenarios burst -page " + page:                      "would drop the figures of the other scenarios; want -into FILE",
 		"-relays udprelay -page " + page:                      "would drop the figures of the other relays",

@@ -48,7 +48,7 @@ type options struct {
 	scenarios, relays []string // empty: all
 	rounds            int
 	each              time.Duration
-	size              bool
+	size, link        bool
 	counts            []int // of peers, with size
 	page, images      string
 	from, json, into  string
@@ -75,6 +75,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	f.IntVar(&o.rounds, "rounds", 5, "`NUMBER` of times that each relay is measured")
 	seconds := f.Float64("seconds", 2, "`SECONDS` of each run")
 	f.BoolVar(&o.size, "size", false, "measure udprelay with many peers, instead of comparing relays")
+	f.BoolVar(&o.link, "link", false, "measure two nodes of a cluster beside one relay, instead of comparing relays")
 	counts := "1000,10000,100000"
 	f.StringVar(&counts, "peers", counts, "with -size, `NUMBERS` of learned peers")
 	f.StringVar(&o.page, "page", "", "`FILE` to write tables into, between its marks (default: print them)")
@@ -100,10 +101,12 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 		return o, fmt.Errorf("-rounds %d: want 1 to %d", o.rounds, mostRounds)
 	case !(*seconds > 0) || *seconds > mostEach.Seconds() || o.each <= 0:
 		return o, fmt.Errorf("-seconds %v: want more than 0, up to %v", *seconds, mostEach.Seconds())
-	case o.size && (len(o.scenarios) > 0 || len(o.relays) > 0):
-		return o, errors.New("-size measures udprelay alone, in no scenario")
-	case o.from != "" && (o.size || o.json != "" || o.into != ""):
-		return o, errors.New("with -from nothing is measured, so that there is nothing for -size, -json or -into")
+	case o.size && o.link:
+		return o, errors.New("-size and -link are two measurements: want one of them")
+	case (o.size || o.link) && (len(o.scenarios) > 0 || len(o.relays) > 0):
+		return o, errors.New("-size and -link measure udprelay alone, in no scenario")
+	case o.from != "" && (o.size || o.link || o.json != "" || o.into != ""):
+		return o, errors.New("with -from nothing is measured, so that there is nothing for -size, -link, -json or -into")
 	case o.from == "" && len(o.relays) > 0 && (o.page != "" || o.into != ""):
 		return o, errors.New("-relays with -page or -into would drop the figures of the other relays, whose ratios are those of the same rounds; want all relays")
 	case o.from == "" && len(o.scenarios) > 0 && o.page != "" && o.into == "":

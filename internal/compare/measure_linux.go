@@ -29,6 +29,11 @@ func measureAll(ctx context.Context, o options, before *report, say io.Writer) (
 			return nil, fmt.Errorf("%s: %w", o.into, err)
 		}
 	}
+	if o.link {
+		undo() // the nodes and the load generator share the processors
+		s.report.Link, err = s.measureLink(ctx, work)
+		return s.report, err
+	}
 	if o.size {
 		if s.report.Size, err = s.measureSize(ctx, work, o.counts); err != nil {
 			s.report.end("", 0, err)

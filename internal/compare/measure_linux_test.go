@@ -80,6 +80,21 @@ func TestManyPeers(t *testing.T) {
 	}
 }
 
+func TestTwoNodes(t *testing.T) {
+	needs(t)
+	name := filepath.Join(t.TempDir(), "report.json")
+	if err := run(t.Context(), []string{"-link", "-rounds", "1", "-seconds", "0.05", "-json", name}, io.Discard, t.Output()); err != nil {
+		t.Fatal(err)
+	}
+	r, err := readReport(name) // which checks the figures
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l := r.Link; len(l.Alone) != 2 || len(l.Runs) != len(linkLoads)*len(linkWays) {
+		t.Errorf("want figures of the link alone, open and sealed, and of each load and way; got %+v", l)
+	}
+}
+
 // A foreign relay that does not work costs a note, and not the run.
 func TestAForeignRelayThatFailsIsLeftOut(t *testing.T) {
 	needs(t)

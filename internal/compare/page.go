@@ -11,6 +11,7 @@ import (
 const (
 	figuresBlock = "figures"
 	sizeBlock    = "size"
+	linkBlock    = "link"
 
 	comparePlot = "compare.svg"
 	costPlot    = "cost.svg"
@@ -53,6 +54,11 @@ func (r *report) publish(page, images string) error {
 	}
 	if r.Size != nil {
 		if text, err = replaceBlock(text, sizeBlock, r.sizeMarkdown(seen)); err != nil {
+			return fmt.Errorf("%s: %w", page, err)
+		}
+	}
+	if r.Link != nil {
+		if text, err = replaceBlock(text, linkBlock, r.linkMarkdown()); err != nil {
 			return fmt.Errorf("%s: %w", page, err)
 		}
 	}

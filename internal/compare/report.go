@@ -17,6 +17,7 @@ type report struct {
 	Notes   []string          `json:"notes"`
 	Runs    []benchRun        `json:"runs"`
 	Size    *size             `json:"size,omitempty"`
+	Link    *link             `json:"link,omitempty"`
 
 	cut string // the scenario in which the measurement ended early; empty: in none
 }
@@ -53,7 +54,7 @@ func parseReport(text []byte) (*report, error) {
 	if err := json.Unmarshal(text, r); err != nil {
 		return nil, fmt.Errorf("this is no report of compare: %w", err)
 	}
-	if len(r.Runs) == 0 && r.Size == nil {
+	if r.isEmpty() {
 		return nil, fmt.Errorf("a report without a run")
 	}
 	for _, run := range r.Runs {
@@ -65,7 +66,12 @@ func parseReport(text []byte) (*report, error) {
 		}
 	}
 	if r.Size != nil {
-		return r, r.Size.check()
+		if err := r.Size.check(); err != nil {
+			return r, err
+		}
+	}
+	if r.Link != nil {
+		return r, r.Link.check()
 	}
 	return r, nil
 }

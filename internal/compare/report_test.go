@@ -82,6 +82,25 @@ func fixedSize() *report {
 	return &report{System: "Linux 6.18, a processor", Rounds: 3, Seconds: 2, Size: s}
 }
 
+func fixedLink() *report {
+	l := &link{Alone: []alone{
+		{Sealed: false, PerSecond: []float64{5_000_000, 5_100_000, 4_900_000}, Hop: []float64{18_000, 19_000, 18_500}},
+		{Sealed: true, PerSecond: []float64{3_400_000, 3_300_000, 3_500_000}, Hop: []float64{20_000, 21_000, 20_500}},
+	}}
+	for _, load := range linkLoads {
+		for i, way := range linkWays {
+			for round := range 3 {
+				result := bench.Result{DeliveredPerSecond: float64(400_000 - 50_000*i + round), LossRatio: 0.01 * float64(i)}
+				if load.latency {
+					result.Latency = &bench.Times{P50: time.Duration(100+50*i+round) * time.Microsecond, P99: time.Duration(300+100*i) * time.Microsecond}
+				}
+				l.Runs = append(l.Runs, benchRun{load.Name, way, round, result})
+			}
+		}
+	}
+	return &report{System: "Linux 6.18, a processor", Rounds: 3, Seconds: 2, Link: l}
+}
+
 func TestFigures(t *testing.T) {
 	for _, test := range []struct {
 		values []float64
@@ -119,6 +138,8 @@ func TestRatiosAreOfTheSameRound(t *testing.T) {
 func TestTablesOfRelays(t *testing.T) { golden(t, "compare.md", fixed().markdown("images")) }
 
 func TestTablesOfSize(t *testing.T) { golden(t, "size.md", fixedSize().sizeMarkdown("images")) }
+
+func TestTablesOfTheLink(t *testing.T) { golden(t, "link.md", fixedLink().linkMarkdown()) }
 
 func TestPlots(t *testing.T) {
 	both := fixed()
@@ -239,10 +260,10 @@ func TestPageKeepsItsProse(t *testing.T) {
 func TestPublish(t *testing.T) {
 	directory := t.TempDir()
 	page, images := filepath.Join(directory, "page.md"), filepath.Join(directory, "images")
-	if err := os.WriteFile(page, []byte("<!-- figures -->\n<!-- end of figures -->\n<!-- size -->\n<!-- end of size -->\n"), 0o600); err != nil {
+	if err := os.WriteFile(page, []byte("<!-- figures -->\n<!-- end of figures -->\n<!-- size -->\n<!-- end of size -->\n<!-- link -->\n<!-- end of link -->\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range []*report{fixed(), fixedSize()} {
+	for _, r := range []*report{fixed(), fixedSize(), fixedLink()} {
 		name := filepath.Join(directory, "report.json")
 		if err := r.write(name); err != nil {
 			t.Fatal(err)
@@ -251,7 +272,7 @@ func TestPublish(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := "<!-- figures -->\n" + fixed().markdown("images") + "<!-- end of figures -->\n<!-- size -->\n" + fixedSize().sizeMarkdown("images") + "<!-- end of size -->\n"
+	want := "<!-- figures -->\n" + fixed().markdown("images") + "<!-- end of figures -->\n<!-- size -->\n" + fixedSize().sizeMarkdown("images") + "<!-- end of size -->\n<!-- link -->\n" + fixedLink().linkMarkdown() + "<!-- end of link -->\n"
 	got, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
@@ -271,7 +292,7 @@ func TestOptionsThatMakeNoSense(t *testing.T) {
 		"-rounds 0": "-rounds 0: want 1 to 100", "-rounds 101": "want 1 to 100",
 		"-seconds 0": "-seconds 0: want more than 0", "-seconds NaN": "want more than 0", "-seconds 1e9": "up to 600", "-seconds 1e-12": "want more than 0",
 		"-scenarios burst,nix": `no scenario "nix" here; there are burst, paced`, "-scenarios ,": "a name is empty",
-		"-size -relays udprelay": "udprelay alone", "-size -peers 0": "want numbers from 1 to 100000", "-size -peers 10,x": "want numbers", "-peers 100001": "want numbers",
+		"-size -relays udprelay": "udprelay alone", "-link -relays udprelay": "udprelay alone", "-size -link": "want one of them", "-link -from x": "nothing is measured", "-size -peers 0": "want numbers from 1 to 100000", "-size -peers 10,x": "want numbers", "-peers 100001": "want numbers",
 		"-from x -json y": "nothing is measured", "stray": `unexpected argument "stray"`,
 	} {
 		var said strings.Builder
@@ -282,7 +303,7 @@ func TestOptionsThatMakeNoSense(t *testing.T) {
 }
 
 func FuzzReport(f *testing.F) {
-	for _, r := range []*report{fixed(), fixedSize()} {
+	for _, r := range []*report{fixed(), fixedSize(), fixedLink()} {
 		name := filepath.Join(f.TempDir(), "report.json")
 		if err := r.write(name); err != nil {
 			f.Fatal(err)
@@ -304,6 +325,9 @@ func FuzzReport(f *testing.F) {
 		}
 		if r.Size != nil {
 			r.sizeMarkdown("images")
+		}
+		if r.Link != nil {
+			r.linkMarkdown()
 		}
 	})
 }

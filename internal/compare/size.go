@@ -63,16 +63,18 @@ func (s *size) measured() *size {
 	return s
 }
 
+// good reports whether values are those of some rounds.
+func good(values []float64) bool {
+	for _, v := range values {
+		if !(v > 0) || math.IsInf(v, 0) {
+			return false
+		}
+	}
+	return len(values) > 0 && len(values) <= mostRounds
+}
+
 // check returns what of s cannot be shown.
 func (s *size) check() error {
-	good := func(values []float64) bool {
-		for _, v := range values {
-			if !(v > 0) || math.IsInf(v, 0) {
-				return false
-			}
-		}
-		return len(values) > 0 && len(values) <= mostRounds
-	}
 	for _, c := range append(append([]cost(nil), s.Receivers...), s.Senders...) {
 		if c.Count < 1 || !good(c.PerDatagram) {
 			return fmt.Errorf("the cost with %d peers is no list of up to %d times", c.Count, mostRounds)
