@@ -30,7 +30,7 @@ const (
 	freshFor = 30 * time.Second
 )
 
-const _ = uint(rememberFor - 2*freshFor)
+const _ = uint64(rememberFor - 2*freshFor)
 
 // A node is another node of the room, of this start of it.
 type node struct {
