@@ -61,13 +61,17 @@ func TestServicesAreOneRelay(t *testing.T) {
 		t.Error("want what they say sealed")
 	}
 	atNorth := c.receiver(t, "127.0.0.2", relayAt)
-	atSouth := c.receiver(t, "127.0.0.3", netip.MustParseAddrPort("127.0.0.1:9001"))
+	southAt := netip.MustParseAddrPort("127.0.0.1:9001")
+	atSouth := c.receiver(t, "127.0.0.3", southAt)
 	s := c.stream(t, relayAt, atNorth, atSouth)
 	s.goesOn(t, 200, atNorth, atSouth)
 	c.run("systemctl", "reload", service)
 	s.goesOn(t, 200, atNorth, atSouth)
+	s.end() // what comes from another node while one restarts is lost there
 	c.run("systemctl", "restart", south)
 	other(before)
+	atNorth, atSouth = c.receiver(t, "127.0.0.4", relayAt), c.receiver(t, "127.0.0.5", southAt)
+	s = c.stream(t, relayAt, atNorth, atSouth)
 	s.goesOn(t, 200, atNorth, atSouth)
 	s.end()
 	for _, unit := range []string{service, south} {
