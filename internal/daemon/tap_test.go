@@ -90,15 +90,7 @@ func TestAReaderOfARecordingThatDoesNotReadCostsNobodyADatagram(t *testing.T) {
 		speaker.say(t, "the end")
 		listener.hears(t, "the end")
 	}
-	// Links are told when peers have been: not all may be by now.
-	client := admin.Client{Socket: filepath.Join(directory, controlName)}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		if status, err := client.Status(t.Context()); err != nil || time.Now().After(deadline) {
-			t.Fatalf("want %d relayed, got %+v, %v", said, status.Counters, err)
-		} else if status.Counters.Relayed == said {
-			break
-		}
-	}
+	awaitRelayed(t, directory, said)
 	if err := d.stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -108,6 +100,22 @@ func TestAReaderOfARecordingThatDoesNotReadCostsNobodyADatagram(t *testing.T) {
 	}
 	d.await(t, fmt.Sprintf(`a recording ends" datagrams=%d missing=%d`, got.Datagrams, got.Missing))
 	d.await(t, `msg=stopped .*dropped=0 `)
+}
+
+// awaitRelayed waits until so many datagrams have been relayed. Links are told
+// when peers have been: not all may be when a peer hears the last.
+func awaitRelayed(t *testing.T, directory string, want uint64) {
+	t.Helper()
+	client := admin.Client{Socket: filepath.Join(directory, controlName)}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		status, err := client.Status(t.Context())
+		if err == nil && status.Counters.Relayed == want {
+			return
+		}
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("want %d relayed, got %+v, %v", want, status.Counters, err)
+		}
+	}
 }
 
 // Two recordings at once are two: each has what it asks for.
@@ -124,6 +132,7 @@ func TestRecordingsDoNotDisturbEachOther(t *testing.T) {
 		two.say(t, "two")
 		one.hears(t, "two")
 	}
+	awaitRelayed(t, directory, 20)
 	if err := d.stop(); err != nil {
 		t.Fatal(err)
 	}
