@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"udprelay/internal/nettest"
 	"udprelay/internal/testneed"
 )
 
@@ -42,14 +43,14 @@ var families = []struct {
 
 func TestBadPathCostsOnlyItsPeer(t *testing.T) {
 	testneed.Tool(t, "nft")
-	if !inNamespace(t) {
+	if !nettest.Inside(t) {
 		return
 	}
 	other := newMachine(t)
 	other.connect(t, 0)
 	other.connect(t, 1)
-	tool(t, "nft add table inet test")
-	tool(t, "nft add chain inet test out { type filter hook output priority 0; }")
+	nettest.Run(t, "nft add table inet test")
+	nettest.Run(t, "nft add chain inet test out { type filter hook output priority 0; }")
 	eachWay(t, func(t *testing.T, w way) {
 		for _, family := range families {
 			addr := func(cable, host int) string {
@@ -75,11 +76,11 @@ func TestBadPathCostsOnlyItsPeer(t *testing.T) {
 					words := strings.NewReplacer("ADDRESS", clients[bad].addr.Addr().String(), "MTU", family.mtu, "IP", family.tool,
 						"PREFIX", netip.PrefixFrom(clients[bad].addr.Addr(), map[string]int{"ip": 24, "ip6": 64}[family.tool]).Masked().String())
 					for _, line := range f.begin {
-						tool(t, words.Replace(line))
+						nettest.Run(t, words.Replace(line))
 					}
 					defer func() {
 						for _, line := range f.end {
-							tool(t, words.Replace(line))
+							nettest.Run(t, words.Replace(line))
 						}
 					}()
 					checkBadPath(t, r, clients, bad, f, family.size)

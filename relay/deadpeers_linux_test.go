@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
+	"udprelay/internal/nettest"
 	"udprelay/internal/testneed"
 )
 
@@ -59,24 +59,19 @@ func pace(t testing.TB, r *Relay, count, rate int) {
 // Each live peer gets at least 99.9 % of what is sent, whoever else is dead.
 func TestDeadPeersCostTheLivingNothing(t *testing.T) {
 	testneed.Tool(t, "nft")
-	if !inNamespace(t) {
+	if !nettest.Inside(t) {
 		return
 	}
 	other := newMachine(t)
 	other.connect(t, 0)
-	tool(t, "nft add table inet test")
-	tool(t, "nft add chain inet test out { type filter hook output priority 0; }")
-	tool(t, "nft add rule inet test out ip daddr 10.77.0.201 drop")
-	tool(t, "nft add rule inet test out ip6 daddr fd77:0::201 drop")
-	other.do(func() { // a firewall at the other end, that says nothing
-		for _, line := range []string{"nft add table inet test", "nft add chain inet test in { type filter hook input priority 0; }",
-			"nft add rule inet test in udp dport 9999 drop"} {
-			words := strings.Fields(line)
-			if output, err := exec.Command(words[0], words[1:]...).CombinedOutput(); err != nil {
-				t.Errorf("%s: %v: %s", line, err, output)
-			}
-		}
-	})
+	nettest.Run(t, "nft add table inet test")
+	nettest.Run(t, "nft add chain inet test out { type filter hook output priority 0; }")
+	nettest.Run(t, "nft add rule inet test out ip daddr 10.77.0.201 drop")
+	nettest.Run(t, "nft add rule inet test out ip6 daddr fd77:0::201 drop")
+	// A firewall at the other end, that says nothing.
+	other.Run(t, "nft add table inet test")
+	other.Run(t, "nft add chain inet test in { type filter hook input priority 0; }")
+	other.Run(t, "nft add rule inet test in udp dport 9999 drop")
 	for _, test := range []struct {
 		name         string
 		listen, host string

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"udprelay/internal/nettest"
 	"udprelay/peers"
 )
 
@@ -32,16 +33,14 @@ func TestCookieComesFromTheAddressThatWasAsked(t *testing.T) {
 // Several interfaces with several addresses, and the default measure of
 // answers: each address has its own.
 func TestCookieComesFromTheAddressOfTheInterfaceThatWasAsked(t *testing.T) {
-	if !inNamespace(t) {
+	if !nettest.Inside(t) {
 		return
 	}
 	other := newMachine(t)
 	other.connect(t, 0)
 	other.connect(t, 1)
-	for _, line := range []string{"address add 10.77.0.2/24 dev cable0", "address add fd77:0::2/64 dev cable0 nodad", "address add fe80::77:1/64 dev cable0 nodad"} {
-		ip(t, line)
-	}
-	other.ip(t, "address add fe80::77:2/64 dev cable0 nodad")
+	nettest.IP(t, "address add 10.77.0.2/24 dev cable0", "address add fd77:0::2/64 dev cable0 nodad", "address add fe80::77:1/64 dev cable0 nodad")
+	other.IP(t, "address add fe80::77:2/64 dev cable0 nodad")
 	const zone = "%100" // cable0
 	eachWay(t, func(t *testing.T, w way) {
 		for _, place := range []string{onAll4, onAll} {
@@ -67,7 +66,7 @@ func TestCookieComesFromTheAddressOfTheInterfaceThatWasAsked(t *testing.T) {
 // Ports do not count for the measure of answers, nor does what is behind an
 // IPv6 /64.
 func TestEachAddressHasItsOwnAnswers(t *testing.T) {
-	if !inNamespace(t) {
+	if !nettest.Inside(t) {
 		return
 	}
 	other := newMachine(t)
@@ -108,7 +107,7 @@ func TestEachAddressHasItsOwnAnswers(t *testing.T) {
 
 // A service that answers whatever it gets would answer the answer.
 func TestServicesThatAnswerAnythingGetNoAnswer(t *testing.T) {
-	if !inNamespace(t) {
+	if !nettest.Inside(t) {
 		return
 	}
 	eachWay(t, func(t *testing.T, w way) {

@@ -4,13 +4,13 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"udprelay/internal/nettest"
 	"udprelay/internal/testneed"
 	"udprelay/peers"
 )
@@ -27,16 +27,10 @@ func newFloodMachine(t *testing.T) *machine {
 	t.Helper()
 	other := newMachine(t)
 	other.connect(t, 0)
-	ip(t, "route add default via 10.77.0.11")
-	other.do(func() {
-		for _, line := range []string{"nft add table ip test", "nft add chain ip test in { type filter hook prerouting priority -300; }",
-			"nft add rule ip test in ip daddr 11.0.0.0/8 counter drop"} {
-			words := strings.Fields(line)
-			if output, err := exec.Command(words[0], words[1:]...).CombinedOutput(); err != nil {
-				t.Errorf("%s: %v: %s", line, err, output)
-			}
-		}
-	})
+	nettest.IP(t, "route add default via 10.77.0.11")
+	other.Run(t, "nft add table ip test")
+	other.Run(t, "nft add chain ip test in { type filter hook prerouting priority -300; }")
+	other.Run(t, "nft add rule ip test in ip daddr 11.0.0.0/8 counter drop")
 	return other
 }
 
@@ -46,15 +40,13 @@ var nftCounter = regexp.MustCompile(`counter packets (\d+) bytes (\d+)`)
 // to the machine for spoofed addresses.
 func (m *machine) strangersGot(t testing.TB) (count, payload int64) {
 	t.Helper()
-	var output []byte
-	var err error
-	m.do(func() { output, err = exec.Command("nft", "list", "table", "ip", "test").CombinedOutput() })
-	match := nftCounter.FindSubmatch(output)
-	if err != nil || match == nil {
-		t.Fatalf("read the counter of nft: %v: %s", err, output)
+	output := m.Run(t, "nft list table ip test")
+	match := nftCounter.FindStringSubmatch(output)
+	if match == nil {
+		t.Fatalf("want a counter; got %s", output)
 	}
-	count, _ = strconv.ParseInt(string(match[1]), 10, 64)
-	bytes, _ := strconv.ParseInt(string(match[2]), 10, 64)
+	count, _ = strconv.ParseInt(match[1], 10, 64)
+	bytes, _ := strconv.ParseInt(match[2], 10, 64)
 	return count, bytes - floodHeaders*count
 }
 
@@ -106,7 +98,7 @@ func liveRoom(t *testing.T, w way, other *machine, options Options, roomy bool) 
 // peers lose nothing meanwhile.
 func TestFloodOfForgedSendersCostsThePeersNothing(t *testing.T) {
 	testneed.Tool(t, "nft")
-	if !inNamespace(t) {
+	if !nettest.Inside(t) {
 		return
 	}
 	other := newFloodMachine(t)
@@ -165,7 +157,7 @@ func TestFloodOfForgedSendersCostsThePeersNothing(t *testing.T) {
 // nothing.
 func TestFloodOfForgedSendersThatMayJoinFillsTheTableAndNoMore(t *testing.T) {
 	testneed.Tool(t, "nft")
-	if !inNamespace(t) {
+	if !nettest.Inside(t) {
 		return
 	}
 	other := newFloodMachine(t)
@@ -216,7 +208,7 @@ func TestFloodOfForgedSendersThatMayJoinFillsTheTableAndNoMore(t *testing.T) {
 // answers wait for ARP, and must not take the send buffer from the peers.
 func TestAnswersThatWaitForARPCostThePeersNothing(t *testing.T) {
 	testneed.Tool(t, "nft")
-	if !inNamespace(t) {
+	if !nettest.Inside(t) {
 		return
 	}
 	other := newFloodMachine(t)

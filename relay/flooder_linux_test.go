@@ -44,7 +44,7 @@ func newFlooder(t testing.TB, m *machine, to netip.AddrPort, source func(n int) 
 	t.Helper()
 	f := &flooder{t: t, source: source}
 	var err error
-	m.do(func() { f.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW) })
+	m.Do(func() { f.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW) })
 	if err != nil {
 		t.Fatalf("open a raw socket: %v", err)
 	}

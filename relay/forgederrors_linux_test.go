@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"udprelay/internal/nettest"
 )
 
 // A forger sends errors of the network about datagrams that it has not seen.
@@ -21,7 +23,7 @@ func (m *machine) forger(t testing.TB) *forger {
 	t.Helper()
 	f := &forger{t: t}
 	var err4, err6 error
-	m.do(func() {
+	m.Do(func() {
 		f.fd4, err4 = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMP)
 		f.fd6, err6 = unix.Socket(unix.AF_INET6, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMPV6)
 	})
@@ -105,7 +107,7 @@ func checkUnhurt(t testing.TB, r *Relay, clients ...*client) {
 
 // Who has not seen what was sent cannot quote it.
 func TestForgedErrorsChangeNothing(t *testing.T) {
-	if !inNamespace(t) {
+	if !nettest.Inside(t) {
 		return
 	}
 	other := newMachine(t)

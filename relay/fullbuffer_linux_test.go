@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"udprelay/internal/nettest"
 	"udprelay/internal/testneed"
 )
 
@@ -48,7 +49,7 @@ func TestBatchThatTakesLongToSendIsSentToTheEnd(t *testing.T) {
 // room is counted, and what is counted as delivered arrives.
 func TestFullSendBufferIsCounted(t *testing.T) {
 	testneed.Tool(t, "tc")
-	if !inNamespace(t) {
+	if !nettest.Inside(t) {
 		return
 	}
 	other := newMachine(t)
@@ -67,8 +68,8 @@ func TestFullSendBufferIsCounted(t *testing.T) {
 					c.join(r)
 					clients = append(clients, c)
 				}
-				tool(t, "tc qdisc add dev cable0 root tbf burst 16kb limit 16mb rate "+map[bool]string{false: "50mbit", true: "8kbit"}[stuck])
-				defer tool(t, "tc qdisc del dev cable0 root")
+				nettest.Run(t, "tc qdisc add dev cable0 root tbf burst 16kb limit 16mb rate "+map[bool]string{false: "50mbit", true: "8kbit"}[stuck])
+				defer nettest.Run(t, "tc qdisc del dev cable0 root")
 				a := r.Attach(discard{})
 				bring(t, a, texts...)
 				s := r.Stats()

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"udprelay/internal/nettest"
 	"udprelay/peers"
 )
 
@@ -16,8 +17,8 @@ var missing, found = []string{"10.77.0.99", "fd77:0::99", "fe80::77:99%100"}, []
 // lookFor has the kernel look for the missing neighbours, and know the found.
 func lookFor(t testing.TB, other *machine) {
 	t.Helper()
-	ip(t, "address add fe80::77:1/64 dev cable0 nodad")
-	other.ip(t, "address add fe80::77:2/64 dev cable0 nodad")
+	nettest.IP(t, "address add fe80::77:1/64 dev cable0 nodad")
+	other.IP(t, "address add fe80::77:2/64 dev cable0 nodad")
 	for _, host := range append(missing, found...) {
 		to := netip.AddrPortFrom(netip.MustParseAddr(host), 9000)
 		newClient(t, to).send("is anybody there?")
@@ -29,7 +30,7 @@ func lookFor(t testing.TB, other *machine) {
 }
 
 func TestNeighboursThatTheKernelLooksFor(t *testing.T) {
-	if !inNamespace(t) {
+	if !nettest.Inside(t) {
 		return
 	}
 	other := newMachine(t)

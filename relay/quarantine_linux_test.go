@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"udprelay/internal/nettest"
 	"udprelay/internal/testneed"
 )
 
@@ -97,7 +97,7 @@ func room16(t testing.TB, c *client) *client {
 // A machine that is gone does not answer ARP or neighbour discovery, and the
 // kernel says so after three seconds.
 func TestPeerWhoseMachineGoesAwayIsHeldUntilItIsHeard(t *testing.T) {
-	if !inNamespace(t) {
+	if !nettest.Inside(t) {
 		return
 	}
 	other := newMachine(t)
@@ -106,8 +106,8 @@ func TestPeerWhoseMachineGoesAwayIsHeldUntilItIsHeard(t *testing.T) {
 	// The kernel tells of 50 datagrams at once, of all neighbours together.
 	os.WriteFile("/proc/sys/net/ipv4/icmp_msgs_burst", []byte("100000"), 0)
 	os.WriteFile("/proc/sys/net/ipv4/icmp_msgs_per_sec", []byte("100000"), 0)
-	ip(t, "address add fe80::77:1/64 dev cable0 nodad")
-	other.ip(t, "address add fe80::77:2/64 dev cable0 nodad")
+	nettest.IP(t, "address add fe80::77:1/64 dev cable0 nodad")
+	other.IP(t, "address add fe80::77:2/64 dev cable0 nodad")
 	type room struct {
 		name       string
 		relay      *Relay
@@ -141,8 +141,8 @@ func TestPeerWhoseMachineGoesAwayIsHeldUntilItIsHeard(t *testing.T) {
 		}
 	}
 	for _, address := range addresses {
-		other.ip(t, "address del "+address+" dev cable0")
-		ip(t, "neigh flush to "+netip.MustParsePrefix(address).Addr().String()+" dev cable0")
+		other.IP(t, "address del "+address+" dev cable0")
+		nettest.IP(t, "neigh flush to "+netip.MustParsePrefix(address).Addr().String()+" dev cable0")
 	}
 	for _, m := range rooms {
 		for _, c := range m.gone {
@@ -153,10 +153,10 @@ func TestPeerWhoseMachineGoesAwayIsHeldUntilItIsHeard(t *testing.T) {
 		}
 	}
 	for _, address := range addresses {
-		other.ip(t, "address add "+address+" dev cable0"+map[bool]string{true: " nodad"}[netip.MustParsePrefix(address).Addr().Is6()])
+		other.IP(t, "address add "+address+" dev cable0"+map[bool]string{true: " nodad"}[netip.MustParsePrefix(address).Addr().Is6()])
 	}
 	// A machine that was away looks for its neighbours, and so tells them of itself.
-	other.ip(t, "neigh flush dev cable0")
+	other.IP(t, "neigh flush dev cable0")
 	for _, m := range rooms {
 		for _, c := range m.gone {
 			c.drain()
@@ -180,38 +180,34 @@ func routed(t testing.TB) (router, far *machine) {
 	t.Helper()
 	router, far = newMachine(t), newMachine(t)
 	router.connect(t, 0)
-	ip(t, "route add 10.88.0.0/24 via 10.77.0.11")
-	ip(t, "route add fd88::/64 via fd77:0::11")
-	router.do(func() {
+	nettest.IP(t, "route add 10.88.0.0/24 via 10.77.0.11", "route add fd88::/64 via fd77:0::11")
+	router.Do(func() {
 		for name, value := range map[string]string{"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1", "ipv4/icmp_ratelimit": "0", "ipv6/icmp/ratelimit": "0"} {
 			if err := os.WriteFile("/proc/sys/net/"+name, []byte(value), 0); err != nil {
 				t.Errorf("make a router: %v", err)
 			}
 		}
 	})
-	router.ip(t, fmt.Sprintf("link add cable5 index 205 type veth peer name cable5 index 205 netns %d", far.thread))
-	router.ip(t, "address add 10.88.0.1/24 dev cable5")
-	router.ip(t, "address add fd88::1/64 dev cable5 nodad")
-	router.ip(t, "link set cable5 up")
+	router.IP(t,
+		fmt.Sprintf("link add cable5 index 205 type veth peer name cable5 index 205 netns %d", far.Thread()),
+		"address add 10.88.0.1/24 dev cable5", "address add fd88::1/64 dev cable5 nodad", "link set cable5 up")
+	var commands []string
 	for i := 11; i <= 19; i++ {
-		far.ip(t, fmt.Sprintf("address add 10.88.0.%d/24 dev cable5", i))
-		far.ip(t, fmt.Sprintf("address add fd88::%d/64 dev cable5 nodad", i))
+		commands = append(commands, fmt.Sprintf("address add 10.88.0.%d/24 dev cable5", i), fmt.Sprintf("address add fd88::%d/64 dev cable5 nodad", i))
 	}
-	far.ip(t, "link set cable5 up")
-	far.ip(t, "route add default via 10.88.0.1")
-	far.ip(t, "route add default via fd88::1")
+	far.IP(t, append(commands, "link set cable5 up", "route add default via 10.88.0.1", "route add default via fd88::1")...)
 	return router, far
 }
 
 // A router says at once that there is no way.
 func TestPeerThatARouterCannotReachIsHeld(t *testing.T) {
 	testneed.Tool(t, "nft")
-	if !inNamespace(t) {
+	if !nettest.Inside(t) {
 		return
 	}
 	router, far := routed(t)
-	router.tool(t, "nft add table ip test")
-	router.tool(t, "nft add chain ip test out { type filter hook forward priority 0; }")
+	router.Run(t, "nft add table ip test")
+	router.Run(t, "nft add chain ip test out { type filter hook forward priority 0; }")
 	reject := "nft add rule ip test out ip daddr %s reject with icmp type "
 	// Of an IPv4 route without a way Linux tells once a second at most.
 	bad := []struct {
@@ -263,7 +259,7 @@ func TestPeerThatARouterCannotReachIsHeld(t *testing.T) {
 		rooms = append(rooms, m)
 	}
 	for _, b := range bad {
-		router.tool(t, format(b.lose, b.host))
+		router.Run(t, format(b.lose, b.host))
 	}
 	for _, m := range rooms {
 		for _, c := range slices.Concat(m.learned, m.static) {
@@ -271,7 +267,7 @@ func TestPeerThatARouterCannotReachIsHeld(t *testing.T) {
 		}
 	}
 	for _, b := range bad {
-		router.tool(t, format(b.mend, b.host))
+		router.Run(t, format(b.mend, b.host))
 	}
 	for _, m := range rooms {
 		for _, c := range slices.Concat(m.learned, m.static) {
@@ -300,18 +296,6 @@ func TestPeerThatARouterCannotReachIsHeld(t *testing.T) {
 
 // format puts host into a line that may have room for it.
 func format(line, host string) string { return strings.ReplaceAll(line, "%s", host) }
-
-// tool runs a command line on the machine.
-func (m *machine) tool(t testing.TB, line string) {
-	t.Helper()
-	words := strings.Fields(line)
-	var output []byte
-	var err error
-	m.do(func() { output, err = exec.Command(words[0], words[1:]...).CombinedOutput() })
-	if err != nil {
-		t.Fatalf("%s, on the other machine: %v: %s", line, err, output)
-	}
-}
 
 // awaitFlow brings datagrams until all clients get some, and the rest of them.
 func awaitFlow(t testing.TB, r *Relay, clients []*client) {

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"udprelay/internal/nettest"
 	"udprelay/internal/testneed"
 )
 
@@ -226,7 +227,7 @@ func TestBufferThatTheSystemCutsIsToldOnceWhenApplied(t *testing.T) {
 
 // The address that a restored peer knows may have gone with the restart.
 func TestRestoredPeerIsAnsweredFromTheAddressThatItKnows(t *testing.T) {
-	if !inNamespace(t) {
+	if !nettest.Inside(t) {
 		return
 	}
 	other := newMachine(t)
@@ -235,8 +236,7 @@ func TestRestoredPeerIsAnsweredFromTheAddressThatItKnows(t *testing.T) {
 		for _, place := range []string{onAll4, onAll} {
 			for _, gone := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/gone=%t", place, gone), func(t *testing.T) {
-					ip(t, "address add 10.77.0.2/24 dev cable0")
-					ip(t, "address add fd77:0::2/64 dev cable0 nodad")
+					nettest.IP(t, "address add 10.77.0.2/24 dev cable0", "address add fd77:0::2/64 dev cable0 nodad")
 					awaitAddress(t, "fd77:0::2")
 					conn := listen(t, place)
 					keep := dupOf(t, conn)
@@ -260,11 +260,9 @@ func TestRestoredPeerIsAnsweredFromTheAddressThatItKnows(t *testing.T) {
 						clients = append(clients, join("fd77:0::11", "fd77:0::2"))
 					}
 					stop()
-					ip(t, "address del 10.77.0.2/24 dev cable0")
-					ip(t, "address del fd77:0::2/64 dev cable0")
+					nettest.IP(t, "address del 10.77.0.2/24 dev cable0", "address del fd77:0::2/64 dev cable0")
 					if !gone {
-						ip(t, "address add 10.77.0.2/24 dev cable0")
-						ip(t, "address add fd77:0::2/64 dev cable0 nodad")
+						nettest.IP(t, "address add 10.77.0.2/24 dev cable0", "address add fd77:0::2/64 dev cable0 nodad")
 						awaitAddress(t, "fd77:0::2")
 					}
 					next, err := w.make(connOf(t, keep), defaults())
@@ -285,8 +283,7 @@ func TestRestoredPeerIsAnsweredFromTheAddressThatItKnows(t *testing.T) {
 					}
 					checkNoDrops(t, next)
 					if !gone {
-						ip(t, "address del 10.77.0.2/24 dev cable0")
-						ip(t, "address del fd77:0::2/64 dev cable0")
+						nettest.IP(t, "address del 10.77.0.2/24 dev cable0", "address del fd77:0::2/64 dev cable0")
 					}
 				})
 			}

@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+
+	"udprelay/internal/nettest"
 )
 
 // exchange has each client say something and checks that the others get it.
@@ -52,13 +54,10 @@ func TestReplyLeavesFromTheLoopbackAddressThatWasAsked(t *testing.T) {
 // Addresses of lo other than 127.0.0.1, which a datagram to them leaves from
 // unless it is told otherwise.
 func TestReplyLeavesFromTheAddressThatWasAskedAmongMoreOnLo(t *testing.T) {
-	if !inNamespace(t) {
+	if !nettest.Inside(t) {
 		return
 	}
-	ip(t, "address add 127.0.0.2/32 dev lo")
-	ip(t, "address add 10.99.0.1/32 dev lo")
-	ip(t, "address add fd99::1/128 dev lo nodad")
-	ip(t, "address add fd99::2/128 dev lo nodad")
+	nettest.IP(t, "address add 127.0.0.2/32 dev lo", "address add 10.99.0.1/32 dev lo", "address add fd99::1/128 dev lo nodad", "address add fd99::2/128 dev lo nodad")
 	hosts4 := []string{"127.0.0.1", "127.0.0.2", "127.0.0.3", "10.99.0.1"}
 	hosts6 := []string{"::1", "fd99::1", "fd99::2"}
 	eachWay(t, func(t *testing.T, w way) {
@@ -85,19 +84,18 @@ func TestReplyLeavesFromTheAddressThatWasAskedAmongMoreOnLo(t *testing.T) {
 
 // A host with one address on an interface, then several.
 func TestReplyLeavesFromTheAddressOfTheInterfaceThatWasAsked(t *testing.T) {
-	if !inNamespace(t) {
+	if !nettest.Inside(t) {
 		return
 	}
 	other := newMachine(t)
 	other.connect(t, 0)
 	other.connect(t, 1)
-	other.ip(t, "address add fe80::77:2/64 dev cable0 nodad")
-	ip(t, "address add fe80::77:1/64 dev cable0 nodad")
+	other.IP(t, "address add fe80::77:2/64 dev cable0 nodad")
+	nettest.IP(t, "address add fe80::77:1/64 dev cable0 nodad")
 	const zone = "%100" // cable0
 	for _, second := range []bool{false, true} {
 		if second {
-			ip(t, "address add 10.77.0.2/24 dev cable0")
-			ip(t, "address add fd77:0::2/64 dev cable0 nodad")
+			nettest.IP(t, "address add 10.77.0.2/24 dev cable0", "address add fd77:0::2/64 dev cable0 nodad")
 			awaitAddress(t, "fd77:0::2")
 		}
 		eachWay(t, func(t *testing.T, w way) {
@@ -130,7 +128,7 @@ func TestReplyLeavesFromTheAddressOfTheInterfaceThatWasAsked(t *testing.T) {
 // The address that a peer knows may go while it listens: it still gets
 // datagrams, from another address.
 func TestPeerWhoseRelayAddressIsGoneStillReceives(t *testing.T) {
-	if !inNamespace(t) {
+	if !nettest.Inside(t) {
 		return
 	}
 	other := newMachine(t)
@@ -138,8 +136,7 @@ func TestPeerWhoseRelayAddressIsGoneStillReceives(t *testing.T) {
 	eachWay(t, func(t *testing.T, w way) {
 		for _, place := range []string{onAll4, onAll} {
 			t.Run(place, func(t *testing.T) {
-				ip(t, "address add 10.77.0.2/24 dev cable0")
-				ip(t, "address add fd77:0::2/64 dev cable0 nodad")
+				nettest.IP(t, "address add 10.77.0.2/24 dev cable0", "address add fd77:0::2/64 dev cable0 nodad")
 				awaitAddress(t, "fd77:0::2")
 				r := startRelay(t, w, place, defaults())
 				stays := other.client(t, "10.77.0.11", at(r, "10.77.0.1"))
@@ -148,8 +145,7 @@ func TestPeerWhoseRelayAddressIsGoneStillReceives(t *testing.T) {
 				if place == onAll {
 					gone = append(gone, other.listener(t, r, "fd77:0::12", at(r, "fd77:0::2")))
 				}
-				ip(t, "address del 10.77.0.2/24 dev cable0")
-				ip(t, "address del fd77:0::2/64 dev cable0")
+				nettest.IP(t, "address del 10.77.0.2/24 dev cable0", "address del fd77:0::2/64 dev cable0")
 				link := r.Attach(discard{})
 				defer link.Detach()
 				// Lone ones, and a train, in one batch; and one more.
@@ -184,7 +180,7 @@ func (m *machine) listener(t testing.TB, r *Relay, from string, to netip.AddrPor
 	t.Helper()
 	var conn *net.UDPConn
 	var err error
-	m.do(func() {
+	m.Do(func() {
 		conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(from), 0)))
 	})
 	if err != nil {
@@ -202,7 +198,7 @@ func (m *machine) listener(t testing.TB, r *Relay, from string, to netip.AddrPor
 // Who sends to a broadcast address has asked no address that a reply can leave
 // from.
 func TestPeerThatJoinedByBroadcastReceives(t *testing.T) {
-	if !inNamespace(t) {
+	if !nettest.Inside(t) {
 		return
 	}
 	other := newMachine(t)

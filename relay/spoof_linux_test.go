@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"udprelay/internal/nettest"
 )
 
 // spoof sends a datagram that says it comes from another address.
@@ -65,7 +67,7 @@ func udpChecksum(from, to netip.Addr, udp []byte) uint16 {
 
 // A datagram from the relay to itself would be relayed for ever.
 func TestDatagramThatSaysItIsFromTheRelayItselfIsDropped(t *testing.T) {
-	if !inNamespace(t) {
+	if !nettest.Inside(t) {
 		return
 	}
 	other := newMachine(t)
@@ -95,8 +97,8 @@ func TestDatagramThatSaysItIsFromTheRelayItselfIsDropped(t *testing.T) {
 		wantsDrop(netip.MustParseAddrPort("[::1]:0"), "::1")
 
 		// An address that the host gets later.
-		ip(t, "address add 10.99.0.1/32 dev lo")
-		defer ip(t, "address del 10.99.0.1/32 dev lo")
+		nettest.IP(t, "address add 10.99.0.1/32 dev lo")
+		defer nettest.IP(t, "address del 10.99.0.1/32 dev lo")
 		later := netip.AddrPortFrom(netip.MustParseAddr("10.99.0.1"), port)
 		await(t, func() bool { return r.own.contains(later) }, "want the relay to know its new address; it does not")
 		wantsDrop(later, "127.0.0.1")

@@ -14,17 +14,14 @@ import (
 	"time"
 
 	"udprelay/internal/client"
+	"udprelay/internal/programtest"
 )
 
 // startRelay starts udprelay serve, without limits for peers but those of flags
 // and environ.
 func startRelay(t *testing.T, environ []string, flags ...string) *Relay {
 	t.Helper()
-	name, err := program()
-	if err != nil {
-		t.Fatal(err)
-	}
-	command := append([]string{name, "serve", "--listen", "127.0.0.1:0", "--admin-socket", "none", "--admin-http", "none", "--state-file", "none"}, flags...)
+	command := append([]string{programtest.Program(t), "serve", "--listen", "127.0.0.1:0", "--admin-socket", "none", "--admin-http", "none", "--state-file", "none"}, flags...)
 	environ = append([]string{"UDPRELAY_PEERS_MAX_PER_ADDRESS=0", "UDPRELAY_PEERS_JOINS_PER_SECOND=0", "UDPRELAY_PEERS_JOINS_PER_SECOND_PER_ADDRESS=0"}, environ...)
 	r, err := Start(t.Context(), nil, command, environ)
 	if err != nil {
@@ -226,11 +223,7 @@ func TestARelayThatDiesMeanwhile(t *testing.T) {
 }
 
 func TestRelaysThatDoNotStart(t *testing.T) {
-	name, err := program()
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = Start(t.Context(), nil, []string{name, "serve", "--nix"}, nil)
+	_, err := Start(t.Context(), nil, []string{programtest.Program(t), "serve", "--nix"}, nil)
 	if failure := (*StartError)(nil); !errors.As(err, &failure) || !strings.Contains(failure.Said, "unknown flag --nix") {
 		t.Errorf("want what it said, got %v", err)
 	}

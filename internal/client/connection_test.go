@@ -16,6 +16,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"udprelay/internal/certificate/certificatetest"
 	"udprelay/internal/client/relaytest"
 	"udprelay/internal/framing"
 )
@@ -25,8 +26,8 @@ func soon(d time.Duration) time.Duration { return d / 100 }
 
 // eachScheme runs a test with a relay for each way to connect.
 func eachScheme(t *testing.T, options relaytest.ConnectedOptions, test func(t *testing.T, relay *relaytest.Connected, options Options)) {
-	authority := relaytest.NewAuthority(t, "test")
-	options.TLS = authority.Serving(t)
+	authority := certificatetest.New(t)
+	options.TLS = authority.Serving()
 	for _, scheme := range []string{TCP, TLS, WebSocket, SecureWebSocket} {
 		t.Run(scheme, func(t *testing.T) {
 			options.Scheme = scheme
@@ -247,7 +248,7 @@ func TestWhatIsNoDatagramIsNotReceived(t *testing.T) {
 
 // A relay that takes nothing holds neither Send nor Close for ever.
 func TestCloseDoesNotWaitForARelayThatIsStuck(t *testing.T) {
-	authority := relaytest.NewAuthority(t, "test")
+	authority := certificatetest.New(t)
 	for _, scheme := range []string{TCP, TLS, WebSocket} {
 		t.Run(scheme, func(t *testing.T) {
 			c := dial(t, stuckRelay(t, scheme, authority), Options{TLS: &tls.Config{RootCAs: authority.Pool}})
@@ -283,7 +284,7 @@ func TestCloseDoesNotWaitForARelayThatIsStuck(t *testing.T) {
 
 // stuckRelay returns the address of a relay that lets clients connect, and reads
 // nothing.
-func stuckRelay(t *testing.T, scheme string, authority *relaytest.Authority) string {
+func stuckRelay(t *testing.T, scheme string, authority *certificatetest.Authority) string {
 	t.Helper()
 	end := make(chan struct{})
 	var running sync.WaitGroup
@@ -302,7 +303,7 @@ func stuckRelay(t *testing.T, scheme string, authority *relaytest.Authority) str
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := authority.Serving(t)
+	config := authority.Serving()
 	running.Go(func() { <-end; listen.Close() })
 	running.Go(func() {
 		for {

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"udprelay/internal/client/relaytest"
+	"udprelay/internal/certificate/certificatetest"
 	"udprelay/internal/gateway"
 	"udprelay/peers"
 	"udprelay/relay"
@@ -42,7 +42,7 @@ func openDoor(t *testing.T, may peers.May, join peers.Join, secret []byte) *door
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx) }()
-	authority := relaytest.NewAuthority(t, "test")
+	authority := certificatetest.New(t)
 	d := &door{r, gateway.New(r, log), &tls.Config{RootCAs: authority.Pool}}
 	t.Cleanup(func() {
 		d.gateway.Close()
@@ -53,7 +53,7 @@ func openDoor(t *testing.T, may peers.May, join peers.Join, secret []byte) *door
 	})
 	const here = "127.0.0.1:0"
 	if err := d.gateway.Apply(t.Context(), gateway.Options{
-		TCP: here, TLS: here, WebSocket: here, Encrypted: true, Path: "/room", Certificates: authority.Serving(t), Secret: secret, Connections: 100, Queue: 1 << 20,
+		TCP: here, TLS: here, WebSocket: here, Encrypted: true, Path: "/room", Certificates: authority.Serving(), Secret: secret, Connections: 100, Queue: 1 << 20,
 	}); err != nil {
 		t.Fatal(err)
 	}

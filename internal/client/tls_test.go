@@ -12,13 +12,14 @@ import (
 	"testing"
 	"time"
 
+	"udprelay/internal/certificate/certificatetest"
 	"udprelay/internal/client/relaytest"
 )
 
 func TestAConnectionThatCannotBeMadeSaysWhatWouldBeRight(t *testing.T) {
-	authority, other := relaytest.NewAuthority(t, "the right one"), relaytest.NewAuthority(t, "another")
+	authority, other := certificatetest.Named(t, "the right one"), certificatetest.Named(t, "another")
 	start := func(scheme string, valid time.Duration, hosts ...string) *relaytest.Connected {
-		pair, _, _ := authority.Issue(t, valid, hosts...)
+		pair := authority.Pair("of the relay", certificatetest.For(valid, hosts...))
 		return relaytest.StartConnected(t, relaytest.ConnectedOptions{Scheme: scheme, TLS: &tls.Config{Certificates: []tls.Certificate{pair}}})
 	}
 	const day = 24 * time.Hour
@@ -84,11 +85,11 @@ func TestAConnectionThatCannotBeMadeSaysWhatWouldBeRight(t *testing.T) {
 // A relay may want a certificate of the client, which TLS 1.3 says only after
 // the handshake.
 func TestAClientShowsItsCertificate(t *testing.T) {
-	authority, other := relaytest.NewAuthority(t, "the right one"), relaytest.NewAuthority(t, "another")
-	serving := authority.Serving(t)
+	authority, other := certificatetest.Named(t, "the right one"), certificatetest.Named(t, "another")
+	serving := authority.Serving()
 	serving.ClientAuth, serving.ClientCAs = tls.RequireAndVerifyClientCert, authority.Pool
 	for name, test := range map[string]struct {
-		by      *relaytest.Authority
+		by      *certificatetest.Authority
 		problem string
 	}{
 		"right":   {authority, ""},
@@ -99,7 +100,7 @@ func TestAClientShowsItsCertificate(t *testing.T) {
 			relay := relaytest.StartConnected(t, relaytest.ConnectedOptions{Scheme: TLS, TLS: serving})
 			files := Certificates{CA: authority.File}
 			if test.by != nil {
-				_, files.Certificate, files.Key = test.by.Issue(t, 24*time.Hour, "client")
+				files.Certificate, files.Key = test.by.Issue("client", nil)
 			}
 			config, err := files.Load()
 			if err != nil {
@@ -124,9 +125,9 @@ func TestAClientShowsItsCertificate(t *testing.T) {
 }
 
 func TestCertificatesThatCannotBeLoaded(t *testing.T) {
-	authority := relaytest.NewAuthority(t, "test")
-	_, certificate, key := authority.Issue(t, time.Hour, "a")
-	_, _, otherKey := authority.Issue(t, time.Hour, "a")
+	authority := certificatetest.New(t)
+	certificate, key := authority.Issue("one", nil)
+	_, otherKey := authority.Issue("other", nil)
 	empty := filepath.Join(t.TempDir(), "empty")
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)

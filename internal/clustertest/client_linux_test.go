@@ -56,7 +56,7 @@ func newClient(t testing.TB, d *daemon, name, address string) *client {
 	if d.host == nil {
 		listen()
 	} else {
-		d.host.do(listen)
+		d.host.Do(listen)
 	}
 	if err == nil {
 		err = makeRoom(c.conn, 32<<20)

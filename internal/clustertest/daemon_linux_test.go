@@ -90,10 +90,7 @@ func (d *daemon) configure(t testing.TB, cluster section) {
 // start starts the daemon and waits until it relays.
 func (d *daemon) start(t testing.TB) {
 	t.Helper()
-	name, err := program()
-	if err != nil {
-		t.Fatal(err)
-	}
+	name := program(t)
 	d.starts++
 	out, err := os.Create(d.logFile(d.starts))
 	if err != nil {
@@ -107,7 +104,7 @@ func (d *daemon) start(t testing.TB) {
 		err = d.process.Start()
 	} else {
 		d.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // if the thread of the host ends
-		d.host.do(func() { err = d.process.Start() })
+		d.host.Do(func() { err = d.process.Start() })
 	}
 	if err != nil {
 		d.process = nil
@@ -269,10 +266,7 @@ func nodeOf(s *admin.Status, name string) (last admin.ClusterNode) {
 // run runs a command of the program that asks the daemon.
 func (d *daemon) run(t testing.TB, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
-	name, err := program()
-	if err != nil {
-		t.Fatal(err)
-	}
+	name := program(t)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	command := exec.CommandContext(ctx, name, append([]string{args[0], "--socket", d.Socket}, args[1:]...)...)

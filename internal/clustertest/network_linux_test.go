@@ -2,16 +2,13 @@ package clustertest
 
 import (
 	"fmt"
-	"os/exec"
 	"regexp"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"udprelay/internal/nettest"
 	"udprelay/internal/testneed"
 )
 
@@ -28,72 +25,15 @@ func await(t testing.TB, ok func() bool, want string, args ...any) {
 	}
 }
 
-// A machine is a network namespace. It lives in a thread of its own: sockets
-// that are opened and processes that are started there stay there.
-type machine struct {
-	thread int
-	work   chan func()
-}
-
-func newMachine(t testing.TB) *machine {
-	t.Helper()
-	m := &machine{work: make(chan func())}
-	ready, gone := make(chan error), make(chan struct{})
-	go func() {
-		defer close(gone)
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		m.thread = unix.Gettid()
-		ready <- unix.Unshare(unix.CLONE_NEWNET)
-		for do := range m.work {
-			do()
-		}
-	}()
-	err := <-ready
-	t.Cleanup(func() { close(m.work); <-gone })
-	if err != nil {
-		t.Fatalf("make a network namespace: %v", err)
-	}
-	return m
-}
-
-// do runs f on the machine.
-func (m *machine) do(f func()) {
-	done := make(chan struct{})
-	m.work <- func() { defer close(done); f() }
-	<-done
-}
-
-// tool runs a program on the machine, with what it is to read.
-func (m *machine) tool(t testing.TB, input, name string, args ...string) (said string) {
-	t.Helper()
-	var output []byte
-	var err error
-	m.do(func() {
-		command := exec.Command(name, args...)
-		command.Stdin = strings.NewReader(input)
-		output, err = command.CombinedOutput()
-	})
-	if err != nil {
-		t.Fatalf("%s %v: %v: %s\n%s", name, args, err, output, input)
-	}
-	return string(output)
-}
-
-// ip configures the network of the machine: commands of ip(8), one a line.
-func (m *machine) ip(t testing.TB, lines ...string) {
-	t.Helper()
-	m.tool(t, strings.Join(lines, "\n")+"\n", "ip", "-batch", "-")
-}
-
 // A network is hosts that a bridge connects.
 type network struct {
-	bridge *machine
+	bridge *nettest.Machine
 	hosts  []*host
 }
 
 // A host has the addresses 10.88.0.n and fd88::n, of which n is 1 for the first.
 type host struct {
-	*machine
+	*nettest.Machine
 	name      string
 	four, six string
 	net       *network
@@ -103,21 +43,19 @@ type host struct {
 // newNetwork makes hosts. Their names are those of their cables, too.
 func newNetwork(t testing.TB, names ...string) *network {
 	t.Helper()
-	testneed.Root(t)
-	testneed.Tool(t, "ip")
 	testneed.Tool(t, "nft")
-	n := &network{bridge: newMachine(t)}
-	n.bridge.ip(t, "link add bridge type bridge", "link set bridge up")
+	n := &network{bridge: nettest.NewMachine(t)}
+	n.bridge.IP(t, "link add bridge type bridge", "link set bridge up")
 	for i, name := range names {
 		h := &host{
-			machine: newMachine(t), net: n, name: name,
+			Machine: nettest.NewMachine(t), net: n, name: name,
 			four: fmt.Sprintf("10.88.0.%d", i+1), six: fmt.Sprintf("fd88::%d", i+1),
 			from: make(map[*host]passage),
 		}
-		n.bridge.ip(t,
-			fmt.Sprintf("link add name %s type veth peer name eth netns %d", name, h.thread),
+		n.bridge.IP(t,
+			fmt.Sprintf("link add name %s type veth peer name eth netns %d", name, h.Thread()),
 			fmt.Sprintf("link set dev %s master bridge up", name))
-		h.ip(t, "link set lo up", "link set eth up",
+		h.IP(t, "link set eth up",
 			"address add "+h.four+"/24 dev eth", "address add "+h.six+"/64 dev eth nodad")
 		n.hosts = append(n.hosts, h)
 	}
@@ -125,8 +63,8 @@ func newNetwork(t testing.TB, names ...string) *network {
 }
 
 // cut unplugs the host, and heal plugs it in again.
-func (h *host) cut(t testing.TB)  { t.Helper(); h.net.bridge.ip(t, "link set dev "+h.name+" down") }
-func (h *host) heal(t testing.TB) { t.Helper(); h.net.bridge.ip(t, "link set dev "+h.name+" up") }
+func (h *host) cut(t testing.TB)  { t.Helper(); h.net.bridge.IP(t, "link set dev "+h.name+" down") }
+func (h *host) heal(t testing.TB) { t.Helper(); h.net.bridge.IP(t, "link set dev "+h.name+" up") }
 
 // A passage is what becomes of packets between two hosts.
 type passage int
@@ -160,7 +98,7 @@ func (h *host) firewall(t testing.TB) {
 			}
 		}
 	}
-	h.tool(t, fmt.Sprintf("table inet test\ndelete table inet test\ntable inet test {\nchain in {\ntype filter hook input priority 0\n%s\n}\n}\n", strings.Join(rules, "\n")), "nft", "-f", "-")
+	h.Feed(t, fmt.Sprintf("table inet test\ndelete table inet test\ntable inet test {\nchain in {\ntype filter hook input priority 0\n%s\n}\n}\n", strings.Join(rules, "\n")), "nft -f -")
 }
 
 var counter = regexp.MustCompile(`counter packets (\d+) `)
@@ -169,7 +107,7 @@ var counter = regexp.MustCompile(`counter packets (\d+) `)
 // called last.
 func (h *host) refusals(t testing.TB) (total int) {
 	t.Helper()
-	for _, found := range counter.FindAllStringSubmatch(h.tool(t, "", "nft", "list", "table", "inet", "test"), -1) {
+	for _, found := range counter.FindAllStringSubmatch(h.Run(t, "nft list table inet test"), -1) {
 		n, err := strconv.Atoi(found[1])
 		if err != nil {
 			t.Fatal(err)

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -101,6 +100,7 @@ func (s *session) overLink(ctx context.Context, load scenario, way, secret strin
 	}
 	defer a.stop()
 	config.Relay, config.PID = a.addr, a.pid
+	relays := []*child{a}
 	if way != oneRelay {
 		b, err := serve(ports+1, node("UDPRELAY_CLUSTER_ROUTES")...)
 		if err != nil {
@@ -108,19 +108,9 @@ func (s *session) overLink(ctx context.Context, load scenario, way, secret strin
 		}
 		defer b.stop()
 		config.ReceiversAt = b.addr
+		relays = append(relays, b)
 	}
-	result, err = bench.Run(ctx, config, nil)
-	switch {
-	case err != nil:
-		return result, err
-	case ctx.Err() != nil:
-		return result, ctx.Err()
-	case result.Interrupted:
-		return result, errors.New(strings.Join(result.Notes, "; "))
-	case result.Delivered == 0:
-		return result, errors.New("nothing was delivered")
-	}
-	return result, nil
+	return benchOf(ctx, config, relays...)
 }
 
 // A counting is a link that counts what is delivered.

@@ -210,11 +210,20 @@ func (s *session) once(ctx context.Context, scenario scenario, c candidate) (res
 	}
 	defer relay.stop()
 	config.Relay, config.PID = relay.addr, relay.pid
-	result, err = bench.Run(ctx, config, nil)
+	return benchOf(ctx, config, relay)
+}
+
+// benchOf measures relays that run. That some of the load was not measured, or
+// nothing was delivered, is an error.
+func benchOf(ctx context.Context, config bench.Config, relays ...*child) (bench.Result, error) {
+	result, err := bench.Run(ctx, config, nil)
 	switch {
-	case err != nil && relay.ended():
-		return result, fmt.Errorf("%w; the relay has ended: %s", err, relay.said)
 	case err != nil:
+		for _, relay := range relays {
+			if relay.ended() {
+				err = fmt.Errorf("%w; the relay has ended: %s", err, relay.said)
+			}
+		}
 		return result, err
 	case ctx.Err() != nil:
 		return result, ctx.Err()

@@ -102,8 +102,7 @@ func TestAReloadOpensMovesAndClosesAGateway(t *testing.T) {
 	d.addr(t)
 	reload := func(settings ...config.Setting) admin.Reloaded {
 		t.Helper()
-		d.change(append([]config.Setting{keyed("listen", "127.0.0.1:0"), keyed("log.level", "debug")}, settings...)...)
-		got, err := askReload(directory)
+		got, err := d.reconfigure(directory, settings...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -116,14 +115,9 @@ func TestAReloadOpensMovesAndClosesAGateway(t *testing.T) {
 	d.await(t, `peer joined.*transport=tcp`)
 
 	// A gateway that cannot listen leaves everything as it is.
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
-	d.change(keyed("listen", "127.0.0.1:0"), keyed("log.level", "debug"), keyed("peers.max", "5"), keyed("gateway.tcp.listen", taken.Addr().String()))
+	address := taken(t)
 	var failure *admin.Failure
-	if _, err := askReload(directory); !errors.As(err, &failure) || failure.Code != 69 || !strings.Contains(failure.Message, "gateway.tcp.listen "+taken.Addr().String()+": ") || failure.Way == "" {
+	if _, err := d.reconfigure(directory, keyed("peers.max", "5"), keyed("gateway.tcp.listen", address)); !errors.As(err, &failure) || failure.Code != 69 || !strings.Contains(failure.Message, "gateway.tcp.listen "+address+": ") || failure.Way == "" {
 		t.Errorf("want an error that names the gateway; got %+v", err)
 	}
 	if status, err := (admin.Client{Socket: filepath.Join(directory, controlName)}).Status(t.Context()); err != nil || status.Peers.Max != 10000 || len(status.Gateway.Listeners) != 1 {
@@ -138,16 +132,7 @@ func TestAReloadOpensMovesAndClosesAGateway(t *testing.T) {
 }
 
 func TestAGatewayThatCannotOpenIsAnErrorAtStart(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
-	err = Run(t.Context(), always(configured(t, keyed("listen", "127.0.0.1:0"), keyed("gateway.tcp.listen", taken.Addr().String())), new(lockedBuffer)))
-	var failure *GatewayError
-	if !errors.As(err, &failure) || failure.ExitCode() != 69 || failure.Hint() == "" || !strings.Contains(err.Error(), "address already in use") {
-		t.Errorf("want an error with exit code 69; got %v", err)
-	}
+	wantNoStart[*GatewayError](t, keyed("gateway.tcp.listen", taken(t)))
 }
 
 func TestABadCertificateIsAnErrorAtStart(t *testing.T) {

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,9 +18,41 @@ import (
 	"udprelay/internal/config"
 )
 
-// ask has the daemon in directory reload.
+// askReload has the daemon in directory reload.
 func askReload(directory string) (admin.Reloaded, error) {
 	return admin.Client{Socket: filepath.Join(directory, controlName)}.Reload(context.Background())
+}
+
+// reconfigure has r, in directory, reload other settings.
+func (r *running) reconfigure(directory string, settings ...config.Setting) (admin.Reloaded, error) {
+	r.change(append([]config.Setting{keyed("listen", "127.0.0.1:0"), keyed("log.level", "debug")}, settings...)...)
+	return askReload(directory)
+}
+
+// taken returns an address at which somebody else listens until the test ends.
+func taken(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	return listener.Addr().String()
+}
+
+// wantNoStart checks that a daemon with these settings ends at once with a
+// failure to listen, whose type is that of failure.
+func wantNoStart[failure interface {
+	error
+	ExitCode() int
+	Hint() string
+}](t *testing.T, settings ...config.Setting) {
+	t.Helper()
+	err := Run(t.Context(), always(configured(t, append(settings, keyed("listen", "127.0.0.1:0"))...), new(lockedBuffer)))
+	var f failure
+	if !errors.As(err, &f) || f.ExitCode() != 69 || f.Hint() == "" || !strings.Contains(err.Error(), "address already in use") {
+		t.Errorf("want a %T with exit code 69; got %v", f, err)
+	}
 }
 
 func TestAReloadRefusesWhomTheNewRulesRefuseAndKeepsTheOthers(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"udprelay/internal/admin/dashboard/pagetest"
+	"udprelay/internal/programtest"
 	"udprelay/internal/testneed"
 )
 
@@ -61,11 +62,7 @@ func newDaemon(t testing.TB, configuration string) *daemon {
 // start starts the program and waits until it has both addresses.
 func (d *daemon) start(relay, http string) {
 	d.t.Helper()
-	name, err := program()
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	d.process = exec.Command(name, "serve", "--config", d.file, "--listen", relay, "--admin-http", http)
+	d.process = exec.Command(programtest.Program(d.t), "serve", "--config", d.file, "--listen", relay, "--admin-http", http)
 	pipe, err := d.process.StderrPipe()
 	if err != nil {
 		d.t.Fatal(err)

@@ -34,11 +34,7 @@ func TestClientsMustShowACertificateIfAsked(t *testing.T) {
 	showing := func(a *certificatetest.Authority, change func(*x509.Certificate)) *tls.Config {
 		config := known.Client()
 		if a != nil {
-			certificate, key := a.Issue("client", change)
-			pair, err := tls.LoadX509KeyPair(certificate, key)
-			if err != nil {
-				t.Fatal(err)
-			}
+			pair := a.Pair("client", change)
 			config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 		}
 		return config

@@ -185,11 +185,7 @@ func TestWebSocketsWithClientCertificates(t *testing.T) {
 		o.Encrypted, o.Certificates = true, loadCertificate(t, authority, authority.File)
 	})
 	config := authority.Client()
-	certificate, err := tls.LoadX509KeyPair(authority.Issue("client", nil))
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.Certificates = []tls.Certificate{certificate}
+	config.Certificates = []tls.Certificate{authority.Pair("client", nil)}
 	u, c := r.udp(), r.webSocket(handshake{by: peers.SecureWebSocket, config: config})
 	converse(r, []talker{u, c}, 50)
 
@@ -197,12 +193,8 @@ func TestWebSocketsWithClientCertificates(t *testing.T) {
 		t.Errorf("want no connection without a certificate; got %v", answer)
 	}
 	r.awaitEnded(BadHandshake, 1)
-	stranger := certificatetest.New(t)
 	config = authority.Client()
-	if certificate, err = tls.LoadX509KeyPair(stranger.Issue("client", nil)); err != nil {
-		t.Fatal(err)
-	}
-	config.Certificates = []tls.Certificate{certificate}
+	config.Certificates = []tls.Certificate{certificatetest.New(t).Pair("client", nil)}
 	if c, answer := r.openWebSocket(handshake{by: peers.SecureWebSocket, config: config}); c != nil || answer != nil {
 		t.Errorf("want no connection with the certificate of another authority; got %v", answer)
 	}

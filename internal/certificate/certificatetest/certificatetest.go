@@ -23,19 +23,27 @@ type Authority struct {
 	key         crypto.Signer
 	certificate *x509.Certificate
 
-	Dir               string // where its files are
-	File              string // its own certificate
-	Server, ServerKey string // files, of a certificate for this host
+	Dir               string         // where its files are
+	File              string         // its own certificate
+	Pool              *x509.CertPool // of its own certificate
+	Server, ServerKey string         // files, of a certificate for this host
 }
 
 // New returns an authority that has signed a certificate for this host.
 func New(t testing.TB) *Authority {
 	t.Helper()
-	a := &Authority{t: t, Dir: t.TempDir()}
-	template := template("test authority")
+	return Named(t, "test authority")
+}
+
+// Named is New with the name of the authority.
+func Named(t testing.TB, name string) *Authority {
+	t.Helper()
+	a := &Authority{t: t, Dir: t.TempDir(), Pool: x509.NewCertPool()}
+	template := template(name)
 	template.IsCA, template.BasicConstraintsValid, template.KeyUsage = true, true, x509.KeyUsageCertSign
 	a.key = newKey(t)
 	a.certificate = sign(t, template, template, a.key.Public(), a.key)
+	a.Pool.AddCert(a.certificate)
 	a.File = a.Write("ca.pem", "CERTIFICATE", a.certificate.Raw)
 	a.Server, a.ServerKey = a.Issue("server", nil)
 	return a
@@ -73,7 +81,24 @@ func sign(t testing.TB, template, parent *x509.Certificate, public crypto.Public
 	return c
 }
 
-// Issue signs a certificate, and returns the files of it and of its key.
+// For makes a certificate one for hosts, names or addresses, that is valid for a
+// time from an hour ago on.
+func For(valid time.Duration, hosts ...string) func(*x509.Certificate) {
+	return func(c *x509.Certificate) {
+		c.NotAfter = c.NotBefore.Add(valid)
+		c.DNSNames, c.IPAddresses = nil, nil
+		for _, host := range hosts {
+			if ip := net.ParseIP(host); ip != nil {
+				c.IPAddresses = append(c.IPAddresses, ip)
+			} else {
+				c.DNSNames = append(c.DNSNames, host)
+			}
+		}
+	}
+}
+
+// Issue signs a certificate for this host, which change, if it is not nil, makes
+// another one, and returns the files of it and of its key.
 func (a *Authority) Issue(name string, change func(*x509.Certificate)) (certificate, key string) {
 	a.t.Helper()
 	template := template(name)
@@ -87,6 +112,21 @@ func (a *Authority) Issue(name string, change func(*x509.Certificate)) (certific
 	}
 	c := sign(a.t, template, a.certificate, private.Public(), a.key)
 	return a.Write(name+".pem", "CERTIFICATE", c.Raw), a.Write(name+".key", "PRIVATE KEY", der)
+}
+
+// Pair signs a certificate as Issue does.
+func (a *Authority) Pair(name string, change func(*x509.Certificate)) tls.Certificate {
+	a.t.Helper()
+	return a.load(a.Issue(name, change))
+}
+
+func (a *Authority) load(certificate, key string) tls.Certificate {
+	a.t.Helper()
+	pair, err := tls.LoadX509KeyPair(certificate, key)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return pair
 }
 
 // Write writes a PEM file, and returns its path.
@@ -107,7 +147,12 @@ func (a *Authority) WriteText(name, text string) string {
 
 // Client returns what a client needs to trust the authority.
 func (a *Authority) Client() *tls.Config {
-	pool := x509.NewCertPool()
-	pool.AddCert(a.certificate)
-	return &tls.Config{RootCAs: pool, ServerName: "localhost", MinVersion: tls.VersionTLS12}
+	return &tls.Config{RootCAs: a.Pool, ServerName: "localhost", MinVersion: tls.VersionTLS12}
+}
+
+// Serving returns what a server at this host needs, and what it needs to be a
+// client of others.
+func (a *Authority) Serving() *tls.Config {
+	a.t.Helper()
+	return &tls.Config{Certificates: []tls.Certificate{a.load(a.Server, a.ServerKey)}, RootCAs: a.Pool, MinVersion: tls.VersionTLS12}
 }

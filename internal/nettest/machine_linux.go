@@ -1,0 +1,98 @@
+package nettest
+
+import (
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"udprelay/internal/testneed"
+)
+
+// A Machine is a network namespace that stands for another host. It lives in a
+// thread of its own: sockets that are opened and programs that are started there
+// stay there.
+type Machine struct {
+	thread int
+	work   chan func() // nil: where the test is
+}
+
+// here is where the test is.
+var here = new(Machine)
+
+// NewMachine returns a machine that has nothing but lo, until the test ends.
+func NewMachine(t testing.TB) *Machine {
+	t.Helper()
+	testneed.Root(t)
+	testneed.Tool(t, "ip")
+	m := &Machine{work: make(chan func())}
+	ready, gone := make(chan error), make(chan struct{})
+	go func() {
+		defer close(gone)
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		m.thread = unix.Gettid()
+		ready <- unix.Unshare(unix.CLONE_NEWNET)
+		for do := range m.work {
+			do()
+		}
+	}()
+	err := <-ready
+	t.Cleanup(func() { close(m.work); <-gone })
+	if err != nil {
+		t.Fatalf("make a network namespace: %v", err)
+	}
+	m.IP(t, "link set lo up")
+	return m
+}
+
+// Thread returns what ip(8) knows the machine by, as in "link set eth netns ID".
+func (m *Machine) Thread() int { return m.thread }
+
+// Do runs f on the machine.
+func (m *Machine) Do(f func()) {
+	if m.work == nil {
+		f()
+		return
+	}
+	done := make(chan struct{})
+	m.work <- func() { defer close(done); f() }
+	<-done
+}
+
+// Run runs a command line, of words between blanks, on the machine, and returns
+// what it says.
+func (m *Machine) Run(t testing.TB, line string) string {
+	t.Helper()
+	return m.Feed(t, "", line)
+}
+
+// Feed is Run with what the program is to read.
+func (m *Machine) Feed(t testing.TB, input, line string) string {
+	t.Helper()
+	var output []byte
+	var err error
+	m.Do(func() {
+		words := strings.Fields(line)
+		command := exec.Command(words[0], words[1:]...)
+		command.Stdin = strings.NewReader(input)
+		output, err = command.CombinedOutput()
+	})
+	if err != nil {
+		t.Fatalf("%s: %v: %s\n%s", line, err, output, input)
+	}
+	return string(output)
+}
+
+// IP configures the network of the machine: commands of ip(8).
+func (m *Machine) IP(t testing.TB, commands ...string) {
+	t.Helper()
+	m.Feed(t, strings.Join(commands, "\n")+"\n", "ip -batch -")
+}
+
+// Run is [Machine.Run] where the test is.
+func Run(t testing.TB, line string) string { t.Helper(); return here.Run(t, line) }
+
+// IP is [Machine.IP] where the test is.
+func IP(t testing.TB, commands ...string) { t.Helper(); here.IP(t, commands...) }
