@@ -55,12 +55,19 @@ type ClusterRoute struct {
 	Since     *Time   `json:"since"`   // null: not connected
 }
 
+// States of a node.
+const (
+	NodeHere = "here"
+	NodeLeft = "left" // it said so
+	NodeGone = "gone" // it is silent
+)
+
 // A ClusterNode is another node of the room, as it was last heard.
 type ClusterNode struct {
 	ID      string `json:"id"`
 	Name    string `json:"name"`
 	Version string `json:"version"`
-	State   string `json:"state"` // here, left (it said so), gone (it is silent)
+	State   string `json:"state"` // one of NodeHere, NodeLeft and NodeGone
 	Heard   Time   `json:"heard"`
 
 	Peers   int     `json:"peers"`    // that it has itself

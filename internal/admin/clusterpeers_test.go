@@ -36,7 +36,7 @@ func asked(t *testing.T, d *daemonOf) Client {
 // clustered is a daemon that knows one other node, which answers with f.
 func clustered(f func(ctx context.Context, node string, query Query) (PeerPage, error)) *daemonOf {
 	d := &daemonOf{others: f}
-	d.status.Cluster = Cluster{On: true, Nodes: []ClusterNode{{ID: nodeB, Name: "b", State: nodeHere}}}
+	d.status.Cluster = Cluster{On: true, Nodes: []ClusterNode{{ID: nodeB, Name: "b", State: NodeHere}}}
 	return d
 }
 

@@ -34,12 +34,14 @@ func ofCluster(name, help string, kind prometheus.ValueType, value func(*Cluster
 	return plainMetric{describe("cluster_"+name, help), kind, func(s *Status) (float64, bool) { return value(&s.Cluster), s.Cluster.On }}
 }
 
-// nodeMetrics are those of another node.
-var nodeMetrics = []struct {
+// A nodeMetric is one of another node.
+type nodeMetric struct {
 	desc  *prometheus.Desc
 	kind  prometheus.ValueType
 	value func(*ClusterNode) (value float64, known bool)
-}{
+}
+
+var nodeMetrics = []nodeMetric{
 	ofNode("up", "1 if another node is here, 0 if it is gone and did not say so.", prometheus.GaugeValue, func(n *ClusterNode) (float64, bool) { return one(n.here()), true }),
 	ofNode("last_heard_timestamp_seconds", "When another node was heard last, in seconds since 1970.", prometheus.GaugeValue, func(n *ClusterNode) (float64, bool) {
 		return float64(n.Heard.UnixMilli()) / 1000, !n.Heard.IsZero()
@@ -52,23 +54,11 @@ var nodeMetrics = []struct {
 	ofNode("same_bans", "1 if another node has the bans of the cluster that this one has, else 0.", prometheus.GaugeValue, func(n *ClusterNode) (float64, bool) { return one(n.SameBans), n.here() }),
 }
 
-func ofNode(name, help string, kind prometheus.ValueType, value func(*ClusterNode) (float64, bool)) (m struct {
-	desc  *prometheus.Desc
-	kind  prometheus.ValueType
-	value func(*ClusterNode) (value float64, known bool)
-}) {
-	m.desc, m.kind, m.value = describe("cluster_node_"+name, help, "node"), kind, value
-	return m
+func ofNode(name, help string, kind prometheus.ValueType, value func(*ClusterNode) (float64, bool)) nodeMetric {
+	return nodeMetric{describe("cluster_node_"+name, help, "node"), kind, value}
 }
 
-// States of a node.
-const (
-	nodeHere = "here"
-	nodeLeft = "left"
-	nodeGone = "gone"
-)
-
-func (n *ClusterNode) here() bool { return n.State == nodeHere }
+func (n *ClusterNode) here() bool { return n.State == NodeHere }
 
 // describeCluster sends what metrics there are of the cluster.
 func describeCluster(to chan<- *prometheus.Desc) {
@@ -99,15 +89,15 @@ func collectCluster(s *Status, send func(*prometheus.Desc, prometheus.ValueType,
 	}
 
 	named := nameNodes(c.Nodes)
-	states := map[string]int{nodeHere: 0, nodeLeft: 0, nodeGone: 0}
+	states := map[string]int{NodeHere: 0, NodeLeft: 0, NodeGone: 0}
 	for _, n := range named {
 		states[n.State]++
 	}
-	for _, state := range []string{nodeHere, nodeLeft, nodeGone} {
+	for _, state := range []string{NodeHere, NodeLeft, NodeGone} {
 		send(clusterNodesDesc, prometheus.GaugeValue, float64(states[state]), state)
 	}
 	for _, n := range named[:min(len(named), mostLinked)] {
-		if n.State == nodeLeft { // that is no news of it
+		if n.State == NodeLeft { // that is no news of it
 			continue
 		}
 		for _, m := range nodeMetrics {

@@ -26,10 +26,10 @@ func busyCluster() Cluster {
 			{Address: "192.0.2.4:6222", Error: "connection refused"},
 		},
 		Nodes: []ClusterNode{
-			{ID: "00000000000000b0", Name: "b", State: nodeGone, Heard: Time{time.UnixMilli(1_700_000_000_250)}, Received: 1, Lost: 2}, // an earlier start of the next
-			{ID: "00000000000000bb", Name: "b", State: nodeHere, Heard: Time{time.UnixMilli(1_700_000_100_250)}, Peers: 707, RTT: Seconds{500 * time.Microsecond}, Received: 708, Lost: 709, Duplicates: 710, SameBans: true},
-			{ID: "00000000000000cc", Name: "c", State: nodeGone, Heard: Time{time.UnixMilli(1_700_000_090_500)}, Peers: 7, RTT: Seconds{time.Second}, Received: 711, Lost: 712, Duplicates: 713},
-			{ID: "00000000000000dd", Name: "d", State: nodeLeft, Received: 7, Lost: 7},
+			{ID: "00000000000000b0", Name: "b", State: NodeGone, Heard: Time{time.UnixMilli(1_700_000_000_250)}, Received: 1, Lost: 2}, // an earlier start of the next
+			{ID: "00000000000000bb", Name: "b", State: NodeHere, Heard: Time{time.UnixMilli(1_700_000_100_250)}, Peers: 707, RTT: Seconds{500 * time.Microsecond}, Received: 708, Lost: 709, Duplicates: 710, SameBans: true},
+			{ID: "00000000000000cc", Name: "c", State: NodeGone, Heard: Time{time.UnixMilli(1_700_000_090_500)}, Peers: 7, RTT: Seconds{time.Second}, Received: 711, Lost: 712, Duplicates: 713},
+			{ID: "00000000000000dd", Name: "d", State: NodeLeft, Received: 7, Lost: 7},
 		},
 	}
 	for i, reason := range cluster.Drops() {
@@ -101,14 +101,14 @@ func TestNodesOfOneNameAreToldApart(t *testing.T) {
 		nodes []ClusterNode
 		want  map[string]string // the IDs by label
 	}{
-		"one":           {[]ClusterNode{{ID: "1", Name: "b", State: nodeHere}}, map[string]string{"b": "1"}},
-		"started again": {[]ClusterNode{{ID: "1", Name: "b", State: nodeGone, Heard: at(9)}, {ID: "2", Name: "b", State: nodeHere, Heard: at(8)}, {ID: "3", Name: "b", State: nodeLeft, Heard: at(7)}}, map[string]string{"b": "2"}},
-		"here first":    {[]ClusterNode{{ID: "1", Name: "b", State: nodeHere}, {ID: "2", Name: "b", State: nodeGone, Heard: at(9)}}, map[string]string{"b": "1"}},
-		"none here":     {[]ClusterNode{{ID: "1", Name: "b", State: nodeGone, Heard: at(1)}, {ID: "2", Name: "b", State: nodeLeft, Heard: at(3)}, {ID: "3", Name: "b", State: nodeGone, Heard: at(2)}}, map[string]string{"b": "2"}},
-		"two here":      {[]ClusterNode{{ID: "1", Name: "b", State: nodeGone}, {ID: "2", Name: "b", State: nodeHere}, {ID: "3", Name: "b", State: nodeHere}}, map[string]string{"b 2": "2", "b 3": "3"}},
-		"no name":       {[]ClusterNode{{ID: "1", State: nodeHere}, {ID: "2", State: nodeHere}}, map[string]string{"1": "1", "2": "2"}},
-		"named alike":   {[]ClusterNode{{ID: "1", Name: "b 2", State: nodeHere}, {ID: "2", Name: "b", State: nodeHere}, {ID: "3", Name: "b", State: nodeHere}}, map[string]string{"b 2": "1", "b 2'": "2", "b 3": "3"}},
-		"no UTF-8":      {[]ClusterNode{{ID: "1", Name: "b\xff", State: nodeHere}, {ID: "2", Name: "b\xfe", State: nodeHere}}, map[string]string{"b? 1": "1", "b? 2": "2"}},
+		"one":           {[]ClusterNode{{ID: "1", Name: "b", State: NodeHere}}, map[string]string{"b": "1"}},
+		"started again": {[]ClusterNode{{ID: "1", Name: "b", State: NodeGone, Heard: at(9)}, {ID: "2", Name: "b", State: NodeHere, Heard: at(8)}, {ID: "3", Name: "b", State: NodeLeft, Heard: at(7)}}, map[string]string{"b": "2"}},
+		"here first":    {[]ClusterNode{{ID: "1", Name: "b", State: NodeHere}, {ID: "2", Name: "b", State: NodeGone, Heard: at(9)}}, map[string]string{"b": "1"}},
+		"none here":     {[]ClusterNode{{ID: "1", Name: "b", State: NodeGone, Heard: at(1)}, {ID: "2", Name: "b", State: NodeLeft, Heard: at(3)}, {ID: "3", Name: "b", State: NodeGone, Heard: at(2)}}, map[string]string{"b": "2"}},
+		"two here":      {[]ClusterNode{{ID: "1", Name: "b", State: NodeGone}, {ID: "2", Name: "b", State: NodeHere}, {ID: "3", Name: "b", State: NodeHere}}, map[string]string{"b 2": "2", "b 3": "3"}},
+		"no name":       {[]ClusterNode{{ID: "1", State: NodeHere}, {ID: "2", State: NodeHere}}, map[string]string{"1": "1", "2": "2"}},
+		"named alike":   {[]ClusterNode{{ID: "1", Name: "b 2", State: NodeHere}, {ID: "2", Name: "b", State: NodeHere}, {ID: "3", Name: "b", State: NodeHere}}, map[string]string{"b 2": "1", "b 2'": "2", "b 3": "3"}},
+		"no UTF-8":      {[]ClusterNode{{ID: "1", Name: "b\xff", State: NodeHere}, {ID: "2", Name: "b\xfe", State: NodeHere}}, map[string]string{"b? 1": "1", "b? 2": "2"}},
 	} {
 		got := make(map[string]string)
 		for _, n := range nameNodes(test.nodes) {
@@ -129,7 +129,7 @@ func TestNoNamesOfOthersSpoilAScrape(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		name := rapid.OneOf(rapid.SampledFrom([]string{"", "b", "b 1", "b 2", "b 1'", "1", "\xff", "\xfe", "b\n", `"`, "b 192.0.2.1:1"}), rapid.String())
 		id := rapid.SampledFrom([]string{"1", "2", "3"})
-		state := rapid.SampledFrom([]string{nodeHere, nodeLeft, nodeGone, "", "odd"})
+		state := rapid.SampledFrom([]string{NodeHere, NodeLeft, NodeGone, "", "odd"})
 		c := Cluster{
 			On: true, Name: name.Draw(t, "own"), Room: name.Draw(t, "room"),
 			Nodes: rapid.SliceOf(rapid.Custom(func(t *rapid.T) ClusterNode {
@@ -153,7 +153,7 @@ func TestSeriesOfTheClusterAreBounded(t *testing.T) {
 		t.Errorf("want %d series, and docs/monitoring.md says that there are about 20; got %d", want, few)
 	}
 	for i := range mostLinked + 50 {
-		c.Nodes = append(c.Nodes, ClusterNode{ID: fmt.Sprint(i), Name: fmt.Sprintf("n%d", i), State: nodeHere, Heard: Time{time.Now()}, RTT: Seconds{time.Second}})
+		c.Nodes = append(c.Nodes, ClusterNode{ID: fmt.Sprint(i), Name: fmt.Sprintf("n%d", i), State: NodeHere, Heard: Time{time.Now()}, RTT: Seconds{time.Second}})
 		c.Routes = append(c.Routes, ClusterRoute{Address: fmt.Sprint(i), Connected: true, RTT: Seconds{time.Second}})
 	}
 	got := seriesOf(t, c)

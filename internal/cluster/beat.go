@@ -6,6 +6,7 @@ import (
 	"crypto/cipher"
 	"encoding/hex"
 	"encoding/json"
+	"log/slog"
 	"time"
 )
 
@@ -108,7 +109,7 @@ func (c *Cluster) beatSoon() {
 // look tells which nodes came and went.
 func (c *Cluster) look(now time.Time) {
 	for _, n := range c.nodes.look(now) {
-		c.log.Info("cluster: a node "+n.String(), "node", n.name, "id", hex.EncodeToString(n.id[:]))
+		c.moves.tell(slog.LevelInfo, "cluster: a node "+n.String(), "node", n.name, "id", hex.EncodeToString(n.id[:]))
 		if !n.here {
 			c.asks.gone(n.id)
 		}

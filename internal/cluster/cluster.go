@@ -27,6 +27,7 @@ type Cluster struct {
 	relay          *relay.Relay
 	log            *slog.Logger
 	troubles       *limitedLog
+	moves          *limitedLog // of nodes
 	began          time.Time
 	node           nodeID
 	sealer         cipher.AEAD // nil: there is no secret
@@ -35,8 +36,8 @@ type Cluster struct {
 	nodeSubject    string // of what is for this node
 	attachment     *relay.Attachment
 	server         *server.Server // nil: NATS is elsewhere
-	conn           *nats.Conn
-	subs           []*nats.Subscription
+	conn           *connection
+	way            []nats.Option // to connect to NATS
 
 	queue    *queue
 	nodes    *nodes
@@ -64,8 +65,9 @@ type Cluster struct {
 	ended      sync.WaitGroup
 	closing    sync.Once
 
-	slowMu sync.Mutex
-	slow   []int // guarded by slowMu: of subs, how many dropped messages are counted
+	slowMu sync.Mutex // guards what follows
+	subs   []*nats.Subscription
+	slow   []int // of subs, how many dropped messages are counted
 
 	datagrams []relay.Datagram // of the goroutine that receives them
 }
@@ -121,102 +123,15 @@ func newCluster(r *relay.Relay, options Options, id nodeID) *Cluster {
 		differ:    make(chan struct{}, 1),
 		questions: make(chan question, maxQuestions),
 		stop:      make(chan struct{}),
-		troubles:  newLimitedLog(options.Logger),
+		conn:      newConnection(&options),
+		troubles:  newLimitedLog(options.Logger, logBurst),
+		moves:     newLimitedLog(options.Logger, movesBurst),
 	}
 	c.nodeSubject = c.subjectOf(id)
 	c.rates.Store(new(rates))
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.watch = newWatch(c)
 	return c
-}
-
-// connect connects to NATS and subscribes.
-func (c *Cluster) connect(ctx context.Context) (err error) {
-	o := &c.options
-	var way []nats.Option
-	if o.URL == "" {
-		if c.server, way, err = startServer(ctx, o, c.node); err != nil {
-			return err
-		}
-	} else {
-		way = append(way, nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort())
-		if o.Credentials != "" {
-			way = append(way, nats.UserCredentials(o.Credentials))
-		}
-		if o.TLS != nil {
-			way = append(way, nats.Secure(o.TLS))
-		}
-	}
-	c.ended.Add(1)
-	way = append(way,
-		nats.Name("udprelay "+o.Name),
-		nats.NoEcho(),
-		nats.SkipSubjectValidation(),
-		nats.MaxReconnects(-1),
-		nats.ReconnectWait(500*time.Millisecond),
-		nats.ReconnectBufSize(-1), // what can not be said now is not said later
-		nats.WriteBufferSize(2*maxMessage),
-		nats.FlusherTimeout(writeDeadline),
-		nats.ReconnectOnFlusherError(),
-		nats.PingInterval(2*time.Second),
-		nats.MaxPingsOutstanding(2),
-		nats.Timeout(5*time.Second),
-		nats.ErrorHandler(c.failed),
-		nats.DisconnectErrHandler(c.disconnected),
-		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
-			c.troubles.warn("cluster: NATS can not be reached, it is tried again", "error", err)
-		}),
-		nats.ConnectHandler(func(conn *nats.Conn) {
-			c.log.Debug("cluster: connected to NATS")
-			c.checkLimits(conn)
-		}),
-		nats.ReconnectHandler(func(conn *nats.Conn) {
-			c.troubles.tell(slog.LevelInfo, "cluster: connected to NATS again")
-			c.checkLimits(conn)
-		}),
-		nats.ClosedHandler(func(*nats.Conn) { c.ended.Done() }),
-	)
-	if c.conn, err = nats.Connect(o.URL, way...); err != nil {
-		c.ended.Done()
-		if c.server != nil {
-			stopServer(c.server)
-		}
-		return fmt.Errorf("connect to NATS: %w", err)
-	}
-	for _, s := range []struct {
-		subject string
-		bytes   int
-	}{{c.dataSubject, o.Queue}, {c.controlSubject, 1 << 20}, {c.nodeSubject, waitingAnswers}} {
-		if err := c.subscribe(s.subject, s.bytes); err != nil {
-			c.disconnect()
-			return fmt.Errorf("subscribe to NATS: %w", err)
-		}
-	}
-	c.slow = make([]int, len(c.subs))
-	return nil
-}
-
-// subscribe has the messages of a subject received, with at most so many bytes
-// of them waiting.
-func (c *Cluster) subscribe(subject string, bytes int) error {
-	sub, err := c.conn.Subscribe(subject, func(m *nats.Msg) { c.receive(m.Subject, m.Data) })
-	if err != nil {
-		return err
-	}
-	c.ended.Add(1)
-	sub.SetClosedHandler(func(string) { c.ended.Done() })
-	c.subs = append(c.subs, sub)
-	return sub.SetPendingLimits(bytes/leastEntry, bytes)
-}
-
-// disconnect ends the connection and the server, and waits for all that they
-// run.
-func (c *Cluster) disconnect() {
-	c.conn.Close()
-	c.ended.Wait()
-	if c.server != nil {
-		stopServer(c.server)
-	}
 }
 
 // Close takes the node out of the cluster. What the relay has delivered before
@@ -226,12 +141,13 @@ func (c *Cluster) disconnect() {
 func (c *Cluster) Close() {
 	c.closing.Do(func() {
 		c.cancel()
+		if c.conn.now() == nil {
+			c.conn.abort()
+		}
 		c.attachment.Detach()
 		close(c.stop)
 		c.publishing.Wait()
-		if c.conn.IsConnected() {
-			c.conn.FlushTimeout(closePatience) // the others notice if it fails
-		}
+		c.conn.FlushTimeout(closePatience) // the others notice if it fails
 		if c.server != nil {
 			drainRoutes(c.server)
 		}
@@ -310,6 +226,7 @@ func (c *Cluster) failed(_ *nats.Conn, _ *nats.Subscription, err error) {
 }
 
 func (c *Cluster) disconnected(_ *nats.Conn, err error) {
+	c.conn.connected.Store(false)
 	if err != nil {
 		c.troubles.warn("cluster: the connection to NATS is lost", "error", err)
 	}

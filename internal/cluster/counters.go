@@ -27,7 +27,7 @@ func (c *Cluster) Stats() Stats {
 	s := Stats{
 		PublishedMessages: n.publishedMessages.Load(), PublishedDatagrams: n.publishedDatagrams.Load(), PublishedBytes: n.publishedBytes.Load(),
 		ReceivedMessages: n.receivedMessages.Load(), ReceivedDatagrams: n.receivedDatagrams.Load(), ReceivedBytes: n.receivedBytes.Load(),
-		Connected: c.conn.IsConnected(),
+		Connected: c.conn.now() != nil,
 		Nodes:     c.nodes.list(time.Now()),
 	}
 	if c.server != nil {

@@ -30,11 +30,15 @@
 //     [DropLost]. So a message is late by no more than the time in which the
 //     route carries that: over 10 Mbit/s with twice as much to carry, 10 s, and
 //     with a queue of 2 MiB 5 s, 2 of which are buffers of the system;
-//   - what waits for the relay on the way in: [Options.Queue] bytes, dropped as
-//     [DropSlow]. If there is no processor free even to put it there, the server
-//     in the daemon gives up its connection to the node at twice that (4 to 64
-//     MiB), and it is made again at once; what is missing then is [DropLost]
-//     too.
+//   - what waits for the relay on the way in: [Options.Queue] bytes, a message
+//     of less than 128 taken for as many, dropped as [DropSlow]. If there is no
+//     processor free even to put it there, the server in the daemon gives up its
+//     connection to the node at twice that (4 to 64 MiB), and it is made again
+//     at once; what is missing then is [DropLost] too.
+//
+// A NATS deployment that can not be reached is tried again and again, and one
+// that ends the connection, with whatever error, is connected to again. Meanwhile
+// what is to be published is dropped as [DropPublishFailed], and nothing waits.
 //
 // # At most once, in order
 //
@@ -62,7 +66,8 @@
 // So does a node on which something has changed, see [Cluster.Changed]. It does
 // not matter in which order nodes hear of each other, and one that comes later
 // or was cut off gets the rest as any other does, from the first beat on that
-// it hears. One node is asked at a time. If two still differ when one has merged
+// it hears. One node is asked at a time, for 20 s; one that takes longer is not
+// asked again for a minute. If two still differ when one has merged
 // all that the other has, they do not ask again for a minute, unless either
 // changes. [Cluster.AwaitShared] tells when all have the same.
 //

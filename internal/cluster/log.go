@@ -11,17 +11,21 @@ import (
 	"time"
 )
 
-// What a stranger can have logged is bounded: logBurst lines in logEvery, and a
-// count of the rest. If it goes on the time doubles, up to logSeldom.
+// What others can have logged is bounded: logBurst lines in logEvery, or
+// movesBurst of nodes that come and go, and a count of the rest. If it goes on
+// the time doubles, up to logSeldom.
 const (
 	logEvery  = 10 * time.Second
 	logSeldom = 10 * time.Minute
 	logBurst  = 5
+
+	movesBurst = maxNodes
 )
 
 // A limitedLog tells of what may happen often.
 type limitedLog struct {
-	log *slog.Logger
+	log   *slog.Logger
+	burst int
 
 	mu     sync.Mutex // guards what follows
 	since  time.Time
@@ -30,7 +34,9 @@ type limitedLog struct {
 	hidden int
 }
 
-func newLimitedLog(log *slog.Logger) *limitedLog { return &limitedLog{log: log} }
+func newLimitedLog(log *slog.Logger, burst int) *limitedLog {
+	return &limitedLog{log: log, burst: burst}
+}
 
 // allow reports whether one more line may be written now, and how many were
 // not written before it.
@@ -45,7 +51,7 @@ func (l *limitedLog) allow(now time.Time) (hidden int, ok bool) {
 		}
 		l.since, l.lines = now, 0
 	}
-	if l.lines == logBurst {
+	if l.lines == l.burst {
 		l.hidden++
 		return 0, false
 	}
@@ -74,7 +80,7 @@ type serverLog struct {
 }
 
 func newServerLog(log *slog.Logger) *serverLog {
-	return &serverLog{limited: newLimitedLog(log), fatal: make(chan string, 1)}
+	return &serverLog{limited: newLimitedLog(log, logBurst), fatal: make(chan string, 1)}
 }
 
 func (l *serverLog) warn(format string, v []any) {

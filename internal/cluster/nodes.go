@@ -24,6 +24,11 @@ const (
 	// mostRTT is more than a message can be under way.
 	mostRTT = time.Minute
 
+	// What a node says of itself that no node is like is cut to this, so that
+	// sums of it are numbers.
+	mostPeers = 1 << 30
+	mostRate  = 1 << 40
+
 	// freshFor is how long ago a node that proves itself may have heard this
 	// one. Less than rememberFor, so that what a node said that is forgotten
 	// proves nothing.
@@ -191,7 +196,7 @@ func (t *nodes) beat(id nodeID, sealer cipher.AEAD, number uint64, b *beat, now 
 	}
 	n.seen, n.left = now, b.Leaving
 	n.name, n.version = printable(b.Name), printable(b.Version)
-	n.peers, n.in, n.out = max(b.Peers, 0), b.In, b.Out
+	n.peers, n.in, n.out = min(max(b.Peers, 0), mostPeers), rate(b.In), rate(b.Out)
 	n.beatAt, n.beatCame = b.At, now
 	n.shares = b.Shared != nil
 	if n.shares {
@@ -201,8 +206,8 @@ func (t *nodes) beat(id nodeID, sealer cipher.AEAD, number uint64, b *beat, now 
 	if ok && !n.proven && isFresh(e.At, sinceStart) {
 		n.proven, n.base, n.next = true, b.Next, b.Next
 	}
-	if ok && e.Held >= 0 {
-		if rtt := sinceStart - e.At - e.Held; rtt > 0 && rtt <= int64(mostRTT) && e.At > 0 {
+	if ok && e.Held >= 0 && e.At > 0 && e.At <= sinceStart { // so that nothing overflows
+		if rtt := sinceStart - e.At - e.Held; rtt > 0 && rtt <= int64(mostRTT) {
 			n.rtt = time.Duration(rtt)
 		}
 	}
@@ -226,6 +231,9 @@ func (t *nodes) question(id nodeID, sealer cipher.AEAD, number uint64, now time.
 	n.questions, n.seen = number, now
 	return h
 }
+
+// rate returns what a node says of a rate, as far as it may be true.
+func rate(said float64) float64 { return min(max(said, 0), mostRate) }
 
 // beaten returns when a node that is here said to have beaten last.
 func (t *nodes) beaten(id nodeID, now time.Time) (at int64, ok bool) {

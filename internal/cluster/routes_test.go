@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"udprelay/internal/certificate/certificatetest"
 )
 
 // awaitRoute waits until the route of that address is as ok wants it, and
@@ -92,9 +94,9 @@ func TestRoutesToEachOtherAreConnected(t *testing.T) {
 
 // Why a route is missing is told, in Stats and in the log.
 func TestMissingRoutesSayWhy(t *testing.T) {
-	ours, theirs := newAuthority(t), newAuthority(t)
-	strange := theirs.config()
-	strange.RootCAs = ours.pool // so that it is the other side that refuses
+	ours, theirs := certificatetest.New(t), certificatetest.New(t)
+	strange := theirs.Serving()
+	strange.RootCAs = ours.Pool // so that it is the other side that refuses
 	silent := listen(t, "")
 	address := func(o Options) string { return startNode(t, o).Addr().String() }
 	elsewhere := runNATS(t, &server.Options{Port: -1})
@@ -108,10 +110,10 @@ func TestMissingRoutesSayWhy(t *testing.T) {
 		{"no such name", Options{}, "nobody.invalid:6222", "lookup of nobody.invalid"},
 		{"another secret", Options{Secret: []byte("one")}, address(Options{Secret: []byte("another")}), "want the same secret"},
 		{"no secret", Options{}, address(Options{Secret: []byte("another")}), "it wants a secret"},
-		{"certificate of another", Options{TLS: theirs.config()}, address(Options{TLS: ours.config()}), "its certificate is refused"},
-		{"certificate is refused", Options{TLS: strange}, address(Options{TLS: ours.config()}), "it refuses the certificate of this node"},
-		{"TLS there only", Options{}, address(Options{TLS: ours.config()}), "want TLS here too"},
-		{"TLS here only", Options{TLS: ours.config()}, address(Options{}), "want it on all nodes or on none"},
+		{"certificate of another", Options{TLS: theirs.Serving()}, address(Options{TLS: ours.Serving()}), "its certificate is refused"},
+		{"certificate is refused", Options{TLS: strange}, address(Options{TLS: ours.Serving()}), "it refuses the certificate of this node"},
+		{"TLS there only", Options{}, address(Options{TLS: ours.Serving()}), "want TLS here too"},
+		{"TLS here only", Options{TLS: ours.Serving()}, address(Options{}), "want it on all nodes or on none"},
 		{"no NATS", Options{}, listen(t, "220 mail.example ESMTP\r\n"), `it says "220 mail.example ESMTP"`},
 		{"nothing is said", Options{}, silent, "does not say who it is"},
 		{"NATS that is no node", Options{}, elsewhere.Addr().String(), "want url for that"},

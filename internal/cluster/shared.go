@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"sync"
 	"time"
@@ -17,6 +18,11 @@ const (
 	// again after pullRetry.
 	pullAgain = time.Minute
 	pullRetry = time.Second
+
+	// pullPatience is how long a pull may take. A node that says one part after
+	// the other, but no more than it must, keeps others from being asked, and so
+	// has to wait for pullAgain, whatever digest it tells then.
+	pullPatience = 20 * time.Second
 
 	// maxPulls bounds what is remembered of that.
 	maxPulls = 1024
@@ -90,7 +96,7 @@ type pulls map[pull]time.Time
 // may reports whether to make p now, and if so has it not made again for a
 // while.
 func (l pulls) may(p pull, now time.Time) bool {
-	if until, ok := l[p]; ok && now.Before(until) {
+	if now.Before(l[p]) || now.Before(l[anyOf(p.from)]) {
 		return false
 	}
 	for len(l) >= maxPulls {
@@ -105,6 +111,13 @@ func (l pulls) may(p pull, now time.Time) bool {
 	l[p] = now.Add(pullAgain)
 	return true
 }
+
+// rest has nothing pulled from a node for a while.
+func (l pulls) rest(from nodeID, now time.Time) { l[anyOf(from)] = now.Add(pullAgain) }
+
+// anyOf stands for all that is pulled from a node: two that have the same digest
+// pull nothing from each other.
+func anyOf(from nodeID) pull { return pull{from, math.MaxUint64, math.MaxUint64} }
 
 // shareUntil brings what is shared here and elsewhere together until closed
 // ends.
@@ -131,7 +144,9 @@ func (c *Cluster) pullOne(closed context.Context, made pulls) bool {
 		if !made.may(p, now) {
 			continue
 		}
-		text, err := c.ask(closed, other.id, topicShared, nil)
+		ctx, cancel := context.WithTimeout(closed, pullPatience)
+		text, err := c.ask(ctx, other.id, topicShared, nil)
+		cancel()
 		switch {
 		case err == nil:
 			if err := shared.Merge(other.name, text); err != nil {
@@ -141,6 +156,9 @@ func (c *Cluster) pullOne(closed context.Context, made pulls) bool {
 				c.Changed()
 			}
 		case errors.Is(err, net.ErrClosed), errors.Is(err, context.Canceled):
+		case errors.Is(err, context.DeadlineExceeded):
+			made.rest(other.id, time.Now())
+			c.troubles.warn("cluster: what is shared elsewhere takes too long to come, the node is asked again later", "node", other.name, "patience", pullPatience)
 		case errors.Is(err, ErrBusy), errors.Is(err, ErrNoNode): // no trouble: another may have it too
 			made[p] = time.Now().Add(pullRetry)
 		default:

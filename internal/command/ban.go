@@ -109,7 +109,11 @@ func warnOfBan(stderr io.Writer, banned admin.Banned, cluster bool) {
 		}
 		fmt.Fprintf(stderr, "udprelay: warning: %v is every %s address, this machine's too; udprelay %s %v ends it\n", from, family, unban, from)
 	}
-	if !banned.Kept {
+	switch {
+	case banned.Kept:
+	case cluster:
+		fmt.Fprintln(stderr, "udprelay: warning: this relay has no state file that it can write (state.file): after a restart it has the ban only if another node tells it")
+	default:
 		fmt.Fprintln(stderr, "udprelay: warning: the ban ends when the relay does, for it has no state file that it can write (state.file)")
 	}
 }
@@ -149,18 +153,18 @@ func reachedLines(reached admin.Reached, done string) string {
 	}
 	text := ""
 	if len(reached.Nodes) > 0 {
-		text += "  " + done + " on " + namesOf(reached.Nodes) + "\n"
+		text += "  " + done + " on " + namesOf(reached.Nodes, mostShown) + "\n"
 	}
 	if len(reached.Missing) > 0 {
-		text += "  not yet on " + namesOf(reached.Missing) + ": when heard again\n"
+		text += "  not yet on " + namesOf(reached.Missing, mostShown) + ": when heard again\n"
 	}
 	return text
 }
 
-// namesOf returns the names of nodes in a sentence.
-func namesOf(nodes []string) string {
-	shown := make([]string, 0, mostShown)
-	for _, name := range nodes[:min(len(nodes), mostShown)] {
+// namesOf returns the names of nodes in a sentence, of many only the first.
+func namesOf(nodes []string, most int) string {
+	var shown []string
+	for _, name := range nodes[:min(len(nodes), most)] {
 		shown = append(shown, printable(name))
 	}
 	text := strings.Join(shown, ", ")

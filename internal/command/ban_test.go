@@ -207,6 +207,11 @@ func TestWhichNodesHaveABanIsSaid(t *testing.T) {
 	d.banned.Removed, d.banned.Reached = 0, admin.Reached{}
 	got, _ := d.run(t, socket, "ban --cluster --for 1h ::/0")
 	got.want(t, outcome{0, "::/0 is banned until 2026-11-22 11:30:00 UTC (1h): no peer of this relay was there\n" + nobody, everybody})
+	d.banned.Kept = false
+	got, _ = d.run(t, socket, "ban --cluster --for 1h ::/0")
+	if want := everybody + "udprelay: warning: this relay has no state file that it can write (state.file): after a restart it has the ban only if another node tells it\n"; got.stderr != want {
+		t.Errorf("want %q, got %q", want, got.stderr)
+	}
 	got, _ = d.run(t, socket, "unban 192.0.2.7")
 	got.want(t, outcome{0, "the ban of 192.0.2.7/32 has ended on this relay\n  it is still banned, by that of 192.0.0.0/16, for ever\n",
 		"hint: it still holds on the other nodes of the cluster: udprelay unban --cluster 192.0.2.7/32 ends it on all\n"})

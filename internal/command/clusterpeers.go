@@ -44,7 +44,7 @@ func askClusterPeers(ctx context.Context, client admin.Client, query admin.Query
 	c := &status.Cluster
 	nodes := []admin.ClusterNode{selfOf(c)}
 	for _, n := range c.Nodes {
-		if n.State == nodeHere {
+		if n.State == admin.NodeHere {
 			nodes = append(nodes, n)
 		}
 	}
@@ -69,7 +69,7 @@ func askClusterPeers(ctx context.Context, client admin.Client, query admin.Query
 	if errs[0] != nil {
 		return nil, errs[0] // that of the relay that asks the others
 	}
-	t := toldClusterPeers{asked: len(nodes) - 1}
+	t := toldClusterPeers{others: len(nodes) - 1}
 	names := nodeNames(nodes)
 	var all []*admin.Peer
 	for i, n := range nodes {
@@ -86,13 +86,14 @@ func askClusterPeers(ctx context.Context, client admin.Client, query admin.Query
 			all = append(all, p)
 		}
 	}
-	gone := absent(c, nodeGone)
+	gone := absent(c, admin.NodeGone)
+	t.others += len(gone)
 	names = nodeNames(gone)
 	for _, n := range gone {
 		t.nodes = append(t.nodes, nodePeers{Node: names[n.ID], ID: n.ID, Name: n.Name, Error: "it is gone, heard " + ago(n.Heard.Time, status.Now.Time)})
 	}
 	t.toldPeers = merged(all, t.nodes, query, shown(limit, lines, aroundPeers+len(t.silent())))
-	t.on = " on " + nodesOf(t.answered, "")
+	t.on = " on " + numbered(t.answered, "node", "nodes")
 	return t, nil
 }
 
@@ -122,8 +123,9 @@ func reasonOf(err error) string {
 // A toldClusterPeers is what the nodes of a cluster tell of their peers.
 type toldClusterPeers struct {
 	toldPeers
-	nodes           []nodePeers
-	asked, answered int // other nodes, and of all nodes
+	nodes    []nodePeers
+	others   int // nodes that are here or gone
+	answered int // of all nodes
 }
 
 // silent returns the nodes that have not answered.
@@ -150,7 +152,7 @@ func (t toldClusterPeers) lines(width int) []string {
 // failed returns an error if only the relay itself has answered, though it is
 // not alone.
 func (t toldClusterPeers) failed() error {
-	if t.asked > 0 && t.answered == 1 {
+	if t.others > 0 && t.answered == 1 {
 		return nobodyElse{}
 	}
 	return nil

@@ -184,9 +184,21 @@ func TestPeersOfAllNodesWithoutAnAnswer(t *testing.T) {
 	stop()
 	r.status.Cluster.Nodes = nil
 	r.peers = joinedIn(1, 2, 0, 0)
-	stand(t, socket, r)
+	stop = stand(t, socket, r)
 	if page, got := askCluster(t, socket, ""); got.code != 0 || len(page.Peers) != 2 || len(page.Nodes) != 1 {
 		t.Errorf("want a relay that is alone in its cluster to be no error, got %+v", got)
+	}
+	stop()
+	r.status.Cluster.Nodes = []admin.ClusterNode{{ID: "d", Name: "d", State: "left"}}
+	stop = stand(t, socket, r)
+	if _, got := askCluster(t, socket, ""); got.code != 0 {
+		t.Errorf("want a node that has left to be no error, got %+v", got)
+	}
+	stop()
+	r.status.Cluster.Nodes[0].State = "gone"
+	stand(t, socket, r)
+	if page, got := askCluster(t, socket, ""); got.code != 69 || len(page.Peers) != 2 || len(page.Nodes) != 2 {
+		t.Errorf("want exit code 69 if all others are gone, got %+v", got)
 	}
 }
 

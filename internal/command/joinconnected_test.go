@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"udprelay/internal/certificate/certificatetest"
 	"udprelay/internal/client/relaytest"
 )
 
@@ -36,8 +37,8 @@ func wantIn(t *testing.T, relay *relaytest.Connected) {
 // connection.
 func runConnectedExample(t *testing.T, example string) {
 	scheme := regexp.MustCompile(`(\w+)://\S+`).FindStringSubmatch(example)
-	authority := relaytest.NewAuthority(t, "test")
-	relay := relaytest.StartConnected(t, relaytest.ConnectedOptions{Scheme: scheme[1], TLS: authority.Serving(t)})
+	authority := certificatetest.New(t)
+	relay := relaytest.StartConnected(t, relaytest.ConnectedOptions{Scheme: scheme[1], TLS: authority.Serving()})
 	example = strings.NewReplacer(scheme[0], relay.URL, "ca.pem", authority.File).Replace(example)
 	wantExampleEnd(t, example, func() {
 		wantIn(t, relay)
@@ -47,12 +48,12 @@ func runConnectedExample(t *testing.T, example string) {
 
 func TestJoinConnects(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	authority := relaytest.NewAuthority(t, "test")
+	authority := certificatetest.New(t)
 	secret := secretFile(t, "right")
 	for _, scheme := range []string{"tcp", "tls", "ws", "wss"} {
 		for name, key := range map[string][]byte{"open": nil, "secret": []byte("right")} {
 			t.Run(scheme+" "+name, func(t *testing.T) {
-				relay := relaytest.StartConnected(t, relaytest.ConnectedOptions{Scheme: scheme, Secret: key, TLS: authority.Serving(t)})
+				relay := relaytest.StartConnected(t, relaytest.ConnectedOptions{Scheme: scheme, Secret: key, TLS: authority.Serving()})
 				defer relay.Close()
 				args := []string{relay.URL}
 				if key != nil {

@@ -36,7 +36,9 @@ Examples:
   udprelay serve --listen :2055 --peer collector.example:2055
   udprelay serve --allow loopback --allow 203.0.113.0/24=receive
   udprelay serve --allow private --allow any=cookie   # strangers prove that they have their address
-  udprelay serve --allow any=secret --secret-file /etc/udprelay/secret`,
+  udprelay serve --allow any=secret --secret-file /etc/udprelay/secret
+  udprelay serve --cluster-listen :6222 --cluster-route south.example:6222 \
+    --cluster-secret-file /etc/udprelay/cluster.secret   # one relay with the one there`,
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "config", Aliases: []string{"c"}, Usage: "read the configuration `FILE`, which UDPRELAY_CONFIG can name, too; -: standard input"},
 		}, cliConfigFlags()...),

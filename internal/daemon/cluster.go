@@ -142,12 +142,18 @@ func (n *node) apply(ctx context.Context, options *cluster.Options) error {
 		n.leave()
 		return nil
 	}
+	if err := ctx.Err(); err != nil {
+		return &ClusterError{err, 69} // nothing is given up for what cannot be had
+	}
 	n.leave() // the new one may listen where this one does
 	err := n.join(ctx, options)
 	if err == nil || before == nil {
 		return err
 	}
-	if again := n.join(ctx, &before.options); again != nil {
+	// Also if it was ctx that has ended.
+	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadWithin)
+	defer cancel()
+	if again := n.join(back, &before.options); again != nil {
 		n.log.Error("this relay is no node of the cluster any more", "error", again)
 	}
 	return err
@@ -333,7 +339,7 @@ func (d *daemon) ClusterPeers(ctx context.Context, id string, query admin.Query)
 	case err != nil:
 		return page, &admin.Failure{Message: fmt.Sprintf("node %s: %v", id, err), Code: exitUnavailable}
 	}
-	if err := json.Unmarshal(body, &page); err != nil {
+	if page, err = parsePage(body, query.Limit); err != nil {
 		return admin.PeerPage{}, &admin.Failure{Message: fmt.Sprintf("node %s answers what cannot be read; is it of another version?", id), Code: exitUnavailable}
 	}
 	name := id
@@ -344,6 +350,34 @@ func (d *daemon) ClusterPeers(ctx context.Context, id string, query admin.Query)
 	}
 	for i := range page.Peers {
 		page.Peers[i].Node = name
+	}
+	return page, nil
+}
+
+// parsePage returns the page in the answer of another node, with at most so many
+// peers: what is said in a few bytes of each may take some hundred here.
+func parsePage(body []byte, most int) (page admin.PeerPage, err error) {
+	var said struct {
+		admin.PeerPage
+		Peers json.RawMessage `json:"peers"` // in place of those of the page
+	}
+	if err := json.Unmarshal(body, &said); err != nil {
+		return page, err
+	}
+	page = said.PeerPage
+	if len(said.Peers) == 0 || string(said.Peers) == "null" {
+		return page, nil
+	}
+	decoder := json.NewDecoder(bytes.NewReader(said.Peers))
+	if token, err := decoder.Token(); err != nil || token != json.Delim('[') {
+		return admin.PeerPage{}, fmt.Errorf("peers is %v; want a list", token)
+	}
+	for len(page.Peers) < most && decoder.More() {
+		var p admin.Peer
+		if err := decoder.Decode(&p); err != nil {
+			return admin.PeerPage{}, err
+		}
+		page.Peers = append(page.Peers, p)
 	}
 	return page, nil
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -179,8 +178,7 @@ func TestAReloadJoinsMovesAndLeaves(t *testing.T) {
 	b.running = start(t, surroundings{directory: b.directory}, keyed("log.level", "debug"))
 	atB := enter(t, "127.0.0.3", b.addr(t))
 	reload := func(settings ...config.Setting) (admin.Reloaded, error) {
-		b.change(append([]config.Setting{keyed("listen", "127.0.0.1:0"), keyed("log.level", "debug")}, settings...)...)
-		return askReload(b.directory)
+		return b.reconfigure(b.directory, settings...)
 	}
 	if got, err := reload(route, keyed("cluster.name", "b")); err != nil || !slices.Equal(got.Changed, []string{"cluster.name", "cluster.routes"}) || got.Restart != nil {
 		t.Errorf("want the relay to be a node; got %+v, %v", got, err)
@@ -190,14 +188,10 @@ func TestAReloadJoinsMovesAndLeaves(t *testing.T) {
 	atA.hears(t, "joined")
 
 	// A cluster that it cannot be a node of leaves everything as it is.
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
+	address := taken(t)
 	var failure *admin.Failure
-	_, err = reload(route, keyed("cluster.name", "b"), keyed("peers.max", "5"), keyed("cluster.listen", taken.Addr().String()), keyed("gateway.tcp.listen", "127.0.0.1:0"))
-	if !errors.As(err, &failure) || failure.Code != 69 || !strings.Contains(failure.Message, taken.Addr().String()) || failure.Way == "" {
+	_, err := reload(route, keyed("cluster.name", "b"), keyed("peers.max", "5"), keyed("cluster.listen", address), keyed("gateway.tcp.listen", "127.0.0.1:0"))
+	if !errors.As(err, &failure) || failure.Code != 69 || !strings.Contains(failure.Message, address) || failure.Way == "" {
 		t.Errorf("want an error that names where it cannot listen; got %+v", err)
 	}
 	if status := b.status(t); !status.Cluster.On || status.Peers.Max != 10000 || len(status.Gateway.Listeners) != 0 {
@@ -224,16 +218,7 @@ func TestAReloadJoinsMovesAndLeaves(t *testing.T) {
 }
 
 func TestAClusterThatCannotListenIsAnErrorAtStart(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
-	err = Run(t.Context(), always(configured(t, keyed("listen", "127.0.0.1:0"), keyed("cluster.listen", taken.Addr().String())), new(lockedBuffer)))
-	var failure *ClusterError
-	if !errors.As(err, &failure) || failure.ExitCode() != 69 || failure.Hint() == "" || !strings.Contains(err.Error(), "address already in use") {
-		t.Errorf("want an error with exit code 69; got %v", err)
-	}
+	wantNoStart[*ClusterError](t, keyed("cluster.listen", taken(t)))
 }
 
 func TestFilesOfTheClusterAreRead(t *testing.T) {

@@ -101,13 +101,16 @@ func (s *sharedBans) carryOut(changes []banlist.Change, node string, now time.Ti
 	if len(changes) == 0 {
 		return
 	}
-	d := s.daemon
+	d, many := s.daemon, len(changes) > mostSaid
 	say := d.log.Info
-	if len(changes) > mostSaid {
+	if many {
 		say = d.log.Debug
 	}
 	banned, lifted, failed := 0, 0, 0
 	var failure error
+	if many {
+		changes, banned = s.holdAtOnce(changes, now)
+	}
 	for i := range changes {
 		change := &changes[i]
 		ban := banOfEntry(&change.New)
@@ -130,12 +133,51 @@ func (s *sharedBans) carryOut(changes []banlist.Change, node string, now time.Ti
 		}
 	}
 	d.banned.Add(1)
-	if len(changes) > mostSaid {
+	if many {
 		d.log.Info("bans of the cluster taken", "heard_from", node, "banned", banned, "taken_away", lifted)
 	}
 	if failed > 0 {
 		d.log.Warn("bans of the cluster do not hold on this relay", "count", failed, "heard_from", node, "error", failure, "hint", listsBans+", udprelay unban takes one away; then let the cluster ban again")
 	}
+}
+
+// holdAtOnce puts the bans among changes that are of other prefixes than those
+// here into the table, which goes through its peers once for all of them, and
+// returns the changes that are left, and how many bans hold.
+func (s *sharedBans) holdAtOnce(changes []banlist.Change, now time.Time) (left []banlist.Change, banned int) {
+	d := s.daemon
+	table := d.relay.Peers()
+	here := func() map[netip.Prefix]bool {
+		all := make(map[netip.Prefix]bool)
+		for _, b := range table.Bans(now) {
+			all[b.From] = true
+		}
+		return all
+	}
+	before := here()
+	var list []peers.Ban
+	for i := range changes {
+		if e := &changes[i].New; !e.Lifted && !before[e.From] {
+			ban := banOfEntry(e)
+			ban.Since = now // as of those that come one by one
+			list = append(list, ban)
+		}
+	}
+	for _, p := range table.RestoreBans(list, now) {
+		d.log.Debug("peer removed: it is banned", "peer", p.Addr())
+	}
+	after := here()
+	for i := range changes {
+		e := &changes[i].New
+		if e.Lifted || before[e.From] || !after[e.From] {
+			left = append(left, changes[i])
+			continue
+		}
+		s.note(e.From, e.By, now)
+		d.log.Debug("banned", describeBan(banOfEntry(e), e.By)...)
+		banned++
+	}
+	return left, banned
 }
 
 // banOfEntry returns the ban that e asks for, or has lifted.

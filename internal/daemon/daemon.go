@@ -164,6 +164,7 @@ func (d *daemon) open(ctx context.Context) error {
 func (d *daemon) run(ctx context.Context, control net.Listener, saved *state.Snapshot) error {
 	d.noteNames(nil)
 	d.saver = d.restore(saved)
+	d.sampler = newSampler(d.relay, time.Now()) // before other nodes can ask for the peers
 	err := d.openGateway(ctx, d.config, d.secret, d.certificates)
 	if err == nil {
 		err = d.node.apply(ctx, d.clusterOptions(d.config, d.clusterFiles))
@@ -182,7 +183,6 @@ func (d *daemon) run(ctx context.Context, control net.Listener, saved *state.Sna
 	d.resolve.wait(ctx, resolveFirst)
 
 	d.quit = make(chan struct{})
-	d.sampler = newSampler(d.relay, time.Now())
 	// Beside is cancelled when the relay stops, which it may do by itself.
 	beside, cancel := context.WithCancel(ctx)
 	var working sync.WaitGroup

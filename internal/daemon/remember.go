@@ -140,6 +140,10 @@ func (d *daemon) snapshot() *state.Snapshot {
 	for _, p := range remembered {
 		snapshot.Peers = append(snapshot.Peers, state.Peer{Addr: p.Addr, Source: p.Source, Link: p.Link, Proof: p.Proof, Joined: p.Joined, Heard: p.Heard})
 	}
+	// All at one moment: a list that says that a ban holds, without that ban,
+	// would have other nodes think that all is well here.
+	d.banning.Lock()
+	defer d.banning.Unlock()
 	now := time.Now()
 	for _, b := range d.relay.Peers().Bans(now) {
 		snapshot.Bans = append(snapshot.Bans, state.Ban{From: b.From, Since: b.Since, Until: b.Until, Reason: b.Reason, Shared: d.shared.decidedBy(b.From) != ""})
