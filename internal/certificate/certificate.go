@@ -65,6 +65,38 @@ func LoadAuthorities(name string) (pool *x509.CertPool, warnings []string, err e
 	return pool, warnings, nil
 }
 
+// Mutual says what others would not like that verify the certificate of config
+// with the same authorities as this side does theirs, whether they connect or are
+// connected to. It returns nothing of one that is not good now: [Load] says that.
+func Mutual(config *tls.Config) (warnings []string) {
+	leaf := config.Certificates[0].Leaf
+	if now := time.Now(); now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
+		return nil
+	}
+	chain := x509.NewCertPool()
+	for _, der := range config.Certificates[0].Certificate[1:] {
+		if c, err := x509.ParseCertificate(der); err == nil {
+			chain.AddCert(c)
+		}
+	}
+	verify := func(usage x509.ExtKeyUsage) error {
+		_, err := leaf.Verify(x509.VerifyOptions{Roots: config.ClientCAs, Intermediates: chain, KeyUsages: []x509.ExtKeyUsage{usage}})
+		return err
+	}
+	if err := verify(x509.ExtKeyUsageAny); err != nil {
+		return []string{fmt.Sprintf("the certificate of %s is not one that the authorities here have signed, so that others refuse it: %v", nameOf(leaf), err)}
+	}
+	for _, use := range []struct {
+		usage      x509.ExtKeyUsage
+		name, when string
+	}{{x509.ExtKeyUsageServerAuth, "serverAuth", "being connected to"}, {x509.ExtKeyUsageClientAuth, "clientAuth", "connecting to others"}} {
+		if verify(use.usage) != nil {
+			warnings = append(warnings, fmt.Sprintf("the certificate of %s is not good for %s: want %s among its extended key usages, or none", nameOf(leaf), use.when, use.name))
+		}
+	}
+	return warnings
+}
+
 // readPEM reads a file, which must have a block whose type ends so.
 func readPEM(path, kind, what string) ([]byte, error) {
 	text, err := os.ReadFile(path)
@@ -121,12 +153,18 @@ func parseAll(path string, text []byte) (list []*x509.Certificate, err error) {
 	}
 }
 
+// soon is how long before its end there are warnings of a certificate, and no
+// longer than a quarter of its time.
+const soon = 14 * 24 * time.Hour
+
 // validity says what is wrong with when a certificate is good.
 func validity(path string, c *x509.Certificate) []string {
 	now := time.Now()
 	switch {
 	case now.After(c.NotAfter):
 		return []string{fmt.Sprintf("%s: the certificate of %s expired on %s", path, nameOf(c), c.NotAfter.Format(time.DateOnly))}
+	case now.After(c.NotAfter.Add(-min(soon, c.NotAfter.Sub(c.NotBefore)/4))):
+		return []string{fmt.Sprintf("%s: the certificate of %s expires on %s", path, nameOf(c), c.NotAfter.Format(time.DateTime))}
 	case now.Before(c.NotBefore):
 		return []string{fmt.Sprintf("%s: the certificate of %s is good only from %s on", path, nameOf(c), c.NotBefore.Format(time.DateTime))}
 	}

@@ -61,9 +61,13 @@ func TestLoadWarns(t *testing.T) {
 	early, earlyKey := a.Issue("early", func(c *x509.Certificate) {
 		c.NotBefore, c.NotAfter = time.Now().Add(24*time.Hour), time.Now().Add(48*time.Hour)
 	})
+	ending, endingKey := a.Issue("ending", func(c *x509.Certificate) {
+		c.NotBefore, c.NotAfter = time.Now().Add(-90*24*time.Hour), time.Now().Add(24*time.Hour)
+	})
 	for _, c := range []struct{ certificate, key, want string }{
 		{a.Server, a.ServerKey, ""},
 		{old, oldKey, old + ": the certificate of localhost expired on " + time.Now().Add(-24*time.Hour).UTC().Format(time.DateOnly)},
+		{ending, endingKey, ending + ": the certificate of localhost expires on " + time.Now().Add(24*time.Hour).UTC().Format(time.DateOnly)},
 		{early, earlyKey, early + ": the certificate of localhost is good only from "},
 	} {
 		config, warnings, err := certificate.Load(c.certificate, c.key, a.File)
@@ -108,6 +112,32 @@ func TestKeyUnderAnotherName(t *testing.T) {
 		path := a.Write("named.key", kind, block.Bytes)
 		if _, _, err := certificate.Load(a.Server, path, ""); err != nil {
 			t.Errorf("%s: want it loaded; got %v", kind, err)
+		}
+	}
+}
+
+func TestWhatOthersWouldNotLike(t *testing.T) {
+	a, other := certificatetest.New(t), certificatetest.New(t)
+	server, serverKey := a.Issue("server-only", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })
+	client, clientKey := a.Issue("client-only", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} })
+	any, anyKey := a.Issue("any", func(c *x509.Certificate) { c.ExtKeyUsage = nil })
+	old, oldKey := a.Issue("old", func(c *x509.Certificate) {
+		c.NotBefore, c.NotAfter = time.Now().Add(-48*time.Hour), time.Now().Add(-24*time.Hour)
+	})
+	for _, c := range []struct{ certificate, key, authorities, want string }{
+		{a.Server, a.ServerKey, a.File, ""},
+		{any, anyKey, a.File, ""},
+		{old, oldKey, a.File, ""},
+		{a.Server, a.ServerKey, other.File, "the certificate of localhost is not one that the authorities here have signed"},
+		{server, serverKey, a.File, "the certificate of localhost is not good for connecting to others: want clientAuth"},
+		{client, clientKey, a.File, "the certificate of localhost is not good for being connected to: want serverAuth"},
+	} {
+		config, _, err := certificate.Load(c.certificate, c.key, c.authorities)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(certificate.Mutual(config), "\n"); c.want == "" && got != "" || !strings.HasPrefix(got, c.want) {
+			t.Errorf("%s with %s: want %q; got %q", filepath.Base(c.certificate), c.authorities, c.want, got)
 		}
 	}
 }
