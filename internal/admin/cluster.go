@@ -9,9 +9,10 @@ type Cluster struct {
 	ID        string `json:"id"` // of this node, new at each start
 	Name      string `json:"name"`
 	Room      string `json:"room"`
-	Listen    string `json:"listen"`    // where other nodes connect; "": with a NATS deployment
+	Listen    string `json:"listen"`    // where other nodes connect; "": nowhere
 	URL       string `json:"url"`       // of a NATS deployment, without passwords; "": nodes connect to each other
 	Connected bool   `json:"connected"` // to a NATS server, that in the daemon or one of the deployment
+	Trouble   string `json:"trouble"`   // what NATS said last against this node, while it is not connected or may not do what it needs; "": nothing
 	Sealed    bool   `json:"sealed"`    // messages are encrypted and authenticated with the secret
 	TLS       bool   `json:"tls"`       // nodes show each other certificates; with a NATS deployment: it is false
 
@@ -48,6 +49,7 @@ func (c Cluster) MarshalJSON() ([]byte, error) {
 type ClusterRoute struct {
 	Address   string  `json:"address"`   // host:port of the other node; as configured if it is not connected
 	Node      string  `json:"node"`      // its name; "": not known
+	NodeID    string  `json:"node_id"`   // the ID of the node, if it is in the room that of one of the nodes; "": not known
 	Connected bool    `json:"connected"` // false: it is configured, and tried again and again
 	Error     string  `json:"error"`     // why it is not connected, as far as that is known
 	RTT       Seconds `json:"rtt_seconds"`

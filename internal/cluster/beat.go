@@ -6,7 +6,6 @@ import (
 	"crypto/cipher"
 	"encoding/hex"
 	"encoding/json"
-	"log/slog"
 	"time"
 )
 
@@ -83,6 +82,7 @@ func (c *Cluster) beatUntil(stop <-chan struct{}) {
 		c.beat(false)
 		c.look(now)
 		c.countSlow()
+		c.sayDrops(now, false)
 		select {
 		case <-stop:
 			return
@@ -109,7 +109,7 @@ func (c *Cluster) beatSoon() {
 // look tells which nodes came and went.
 func (c *Cluster) look(now time.Time) {
 	for _, n := range c.nodes.look(now) {
-		c.moves.tell(slog.LevelInfo, "cluster: a node "+n.String(), "node", n.name, "id", hex.EncodeToString(n.id[:]))
+		c.moves.tell(n.level(), "cluster: a node "+n.String(), "node", n.name, "id", hex.EncodeToString(n.id[:]))
 		if !n.here {
 			c.asks.gone(n.id)
 		}

@@ -3,6 +3,7 @@
 package cluster
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
@@ -58,10 +59,7 @@ func (o *Options) checkServer() error {
 	if err := o.checkAdvertise(); err != nil {
 		return err
 	}
-	if o.Listen == "" {
-		o.Listen = "127.0.0.1:0"
-	}
-	host, _, err := splitHostPort(o.Listen)
+	host, _, err := splitHostPort(o.listen())
 	if err != nil {
 		return fmt.Errorf("listen on %q: %w", o.Listen, err)
 	}
@@ -83,6 +81,9 @@ func (o *Options) checkServer() error {
 	}
 	return nil
 }
+
+// listen returns where the server of the node listens, which it always does.
+func (o *Options) listen() string { return cmp.Or(o.Listen, "127.0.0.1:0") }
 
 func (o *Options) checkAdvertise() error {
 	if o.Advertise == "" {
@@ -159,9 +160,11 @@ func isRoom(room string) bool {
 
 // printable returns at most 64 bytes of a text that may come from elsewhere,
 // without what could change a terminal.
-func printable(text string) string {
-	if len(text) > 64 {
-		text = text[:64]
+func printable(text string) string { return printableUpTo(text, 64) }
+
+func printableUpTo(text string, most int) string {
+	if len(text) > most {
+		text = text[:most]
 	}
 	return strings.Map(func(r rune) rune {
 		if !strconv.IsPrint(r) {

@@ -5,7 +5,6 @@ package cluster
 import (
 	"context"
 	"crypto/cipher"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -28,6 +27,8 @@ type Cluster struct {
 	log            *slog.Logger
 	troubles       *limitedLog
 	moves          *limitedLog // of nodes
+	trouble        trouble
+	dropped        dropLog // of the goroutine that beats, and then of Close
 	began          time.Time
 	node           nodeID
 	sealer         cipher.AEAD // nil: there is no secret
@@ -126,7 +127,9 @@ func newCluster(r *relay.Relay, options Options, id nodeID) *Cluster {
 		conn:      newConnection(&options),
 		troubles:  newLimitedLog(options.Logger, logBurst),
 		moves:     newLimitedLog(options.Logger, movesBurst),
+		dropped:   dropLog{log: options.Logger},
 	}
+	c.conn.said = c.saidNo
 	c.nodeSubject = c.subjectOf(id)
 	c.rates.Store(new(rates))
 	c.ctx, c.cancel = context.WithCancel(context.Background())
@@ -153,12 +156,14 @@ func (c *Cluster) Close() {
 		}
 		c.countSlow()
 		c.disconnect()
+		c.sayDrops(time.Now(), true)
 	})
 }
 
-// Addr returns where the node listens for others; nil with a URL.
+// Addr returns where the node listens for others; nil without Options.Listen:
+// others are not meant to come.
 func (c *Cluster) Addr() *net.TCPAddr {
-	if c.server == nil {
+	if c.server == nil || c.options.Listen == "" {
 		return nil
 	}
 	return c.server.ClusterAddr()
@@ -216,27 +221,3 @@ func (c *Cluster) publishMessage(m *message, number uint64) (next uint64) {
 
 // since returns t in nanoseconds since the start.
 func (c *Cluster) since(t time.Time) int64 { return int64(t.Sub(c.began)) }
-
-func (c *Cluster) failed(_ *nats.Conn, _ *nats.Subscription, err error) {
-	if errors.Is(err, nats.ErrSlowConsumer) {
-		c.troubles.warn("cluster: the relay takes messages too slowly, some are dropped")
-		return
-	}
-	c.troubles.warn("cluster: NATS says", "error", err)
-}
-
-func (c *Cluster) disconnected(_ *nats.Conn, err error) {
-	c.conn.connected.Store(false)
-	if err != nil {
-		c.troubles.warn("cluster: the connection to NATS is lost", "error", err)
-	}
-}
-
-// checkLimits tells if the server takes no messages as long as those of nodes
-// may be.
-func (c *Cluster) checkLimits(conn *nats.Conn) {
-	if most := conn.MaxPayload(); most < maxMessage {
-		c.troubles.warn("cluster: the NATS server takes too short messages, longer ones are dropped: want a greater max_payload there",
-			"max_payload", most, "want", maxMessage)
-	}
-}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -17,7 +16,8 @@ import (
 )
 
 const (
-	reconnectWait = 500 * time.Millisecond // from one try to reach NATS to the next
+	reconnectWait   = 500 * time.Millisecond // from one try to reach NATS to the next, and
+	reconnectJitter = 100 * time.Millisecond // up to as much longer, so that not all nodes come at once
 
 	// dialPatience is how long a NATS server may take to be connected, and once
 	// more to say who it is.
@@ -47,6 +47,8 @@ var errNotConnected = errors.New("there is no connection to NATS")
 type connection struct {
 	connected atomic.Bool
 	client    atomic.Pointer[nats.Conn] // nil: there is none yet
+	failed    atomic.Pointer[error]     // the last of Dial; nil: there was none
+	said      func(text string)         // told what servers say is wrong
 
 	plain, secure bool            // what servers say can be read; TLS is wanted
 	dialing       context.Context // ends when nobody is to be connected to any more
@@ -97,11 +99,12 @@ func (n *connection) FlushTimeout(most time.Duration) error {
 func (n *connection) Dial(network, address string) (net.Conn, error) {
 	conn, err := (&net.Dialer{Timeout: dialPatience}).DialContext(n.dialing, network, address)
 	if err != nil {
+		n.failed.Store(&err)
 		return nil, err
 	}
 	return &guard{
 		Conn: conn, stop: context.AfterFunc(n.dialing, func() { conn.Close() }),
-		off: !n.plain, secure: n.secure,
+		said: n.said, off: !n.plain, secure: n.secure,
 	}, nil
 }
 
@@ -149,7 +152,6 @@ func (c *Cluster) ways() []nats.Option {
 		nats.NoEcho(),
 		nats.SkipSubjectValidation(),
 		nats.MaxReconnects(-1),
-		nats.ReconnectWait(reconnectWait),
 		nats.ReconnectBufSize(-1), // what can not be said now is not said later
 		nats.WriteBufferSize(2 * maxMessage),
 		nats.FlusherTimeout(writeDeadline),
@@ -160,9 +162,7 @@ func (c *Cluster) ways() []nats.Option {
 		nats.ErrorHandler(c.failed),
 		nats.DisconnectErrHandler(c.disconnected),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
-			if c.conn.dialing.Err() == nil {
-				c.troubles.warn("cluster: NATS can not be reached, it is tried again", "error", err)
-			}
+			c.noConnection(c.conn.reason(err))
 		}),
 	}
 }
@@ -174,8 +174,8 @@ func (c *Cluster) stayConnected(opened chan<- error) {
 	opened <- err
 	for err == nil {
 		select {
-		case why := <-lost:
-			c.troubles.warn("cluster: NATS has ended the connection, it is made again", "error", why)
+		case err := <-lost:
+			c.noConnection("NATS has ended the connection: " + plainly(err, dialPatience))
 		case <-c.stop:
 			return
 		}
@@ -187,7 +187,7 @@ func (c *Cluster) stayConnected(opened chan<- error) {
 				return
 			}
 			if lost, err = c.open(); err != nil {
-				c.troubles.warn("cluster: NATS can not be reached, it is tried again", "error", err)
+				c.noConnection(plainly(err, dialPatience))
 			}
 		}
 	}
@@ -198,18 +198,18 @@ func (c *Cluster) open() (lost <-chan error, err error) {
 	gone, came := make(chan error, 1), make(chan struct{})
 	first := sync.OnceFunc(func() { close(came) })
 	c.ended.Add(1)
+	var made atomic.Pointer[nats.Conn]
 	client, err := nats.Connect(c.options.URL, append(c.way[:len(c.way):len(c.way)],
+		nats.CustomReconnectDelay(func(int) time.Duration { return c.between(made.Load()) }),
 		nats.ConnectHandler(func(client *nats.Conn) {
 			c.conn.connected.Store(true)
 			first()
-			c.log.Debug("cluster: connected to NATS")
-			c.checkLimits(client)
+			c.connected(client)
 		}),
 		nats.ReconnectHandler(func(client *nats.Conn) {
 			c.conn.connected.Store(true)
 			first()
-			c.troubles.tell(slog.LevelInfo, "cluster: connected to NATS again")
-			c.checkLimits(client)
+			c.connected(client)
 		}),
 		nats.ClosedHandler(func(client *nats.Conn) {
 			c.conn.connected.Store(false)
@@ -220,6 +220,7 @@ func (c *Cluster) open() (lost <-chan error, err error) {
 		c.ended.Done()
 		return nil, fmt.Errorf("connect to NATS: %w", err)
 	}
+	made.Store(client)
 	c.conn.client.Store(client)
 	var subs []*nats.Subscription
 	for _, s := range []struct {

@@ -30,6 +30,7 @@ func (c *Cluster) Stats() Stats {
 		Connected: c.conn.now() != nil,
 		Nodes:     c.nodes.list(time.Now()),
 	}
+	s.Trouble = c.trouble.text(s.Connected)
 	if c.server != nil {
 		s.Routes = c.routes()
 	}

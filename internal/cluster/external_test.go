@@ -97,7 +97,7 @@ func TestEveryoneHearsEveryoneElseOverTheProgramNATS(t *testing.T) {
 	for _, n := range list {
 		wantNoDrops(t, n)
 	}
-	await(t, "a wrong password is told", func() bool { return wrong.log.has("Authorization Violation") })
+	await(t, "a wrong password is told", func() bool { return wrong.log.has("authorization violation") })
 	if s := wrong.Stats(); s.Connected || len(s.Nodes) != 0 || s.ReceivedMessages != 0 || wrong.log.has("relay:wrong") {
 		t.Errorf("want a node with a wrong password to hear of nobody, and no password in the log; got %+v", s)
 	}

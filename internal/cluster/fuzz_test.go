@@ -3,7 +3,9 @@
 package cluster
 
 import (
+	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 )
@@ -143,6 +145,25 @@ func FuzzPart(f *testing.F) {
 		}
 		if a.status != statusPart && a.status.err() == nil {
 			t.Fatalf("want an error of status %d", a.status)
+		}
+	})
+}
+
+// What a server says is wrong may be anything.
+func FuzzWhatTheServerSays(f *testing.F) {
+	for _, text := range []string{
+		"'Authorization Violation'", `Permissions Violation for Publish to "udprelay.r.data"`, `Permissions Violation for Subscription to "`, "\x1b[31m",
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		c := newCluster(nil, Options{Room: "r", Logger: slog.New(slog.DiscardHandler), Queue: leastQueue}, nodeID{1})
+		defer c.cancel()
+		c.saidNo(text)
+		for _, got := range []string{forbidden(errors.New(text), "r", "udprelay.r.node.aa"), c.conn.reason(errors.New(text)), c.trouble.text(false)} {
+			if len(got) > 512 || strings.ContainsFunc(got, func(r rune) bool { return r < ' ' }) {
+				t.Fatalf("want a line that can be shown; got %q", got)
+			}
 		}
 	})
 }

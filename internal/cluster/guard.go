@@ -33,7 +33,8 @@ var (
 // TLS it sees nothing: only the server itself could say that there.
 type guard struct {
 	net.Conn
-	stop func() bool // called when it is closed
+	stop func() bool       // called when it is closed
+	said func(text string) // told what the server says is wrong; nil: nobody is
 
 	off    bool   // what follows can not be read
 	secure bool   // TLS begins after the first line
@@ -118,6 +119,10 @@ func (g *guard) lineOver(line []byte) error {
 		}
 		// One that is no JSON the client refuses.
 		g.off = json.Unmarshal(rest, &info) == nil && info.TLS || g.secure
+	case "-ERR":
+		if g.said != nil {
+			g.said(string(rest))
+		}
 	case "MSG", "HMSG":
 		fields := bytes.FieldsFunc(rest, func(r rune) bool { return r == ' ' || r == '\t' || r == '\r' || r == '\n' })
 		if len(fields) == 0 {

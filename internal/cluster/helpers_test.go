@@ -106,6 +106,9 @@ func joinNode(t testing.TB, r *relay.Relay, options Options) *testNode {
 	n.tap.attachment = r.Attach(n.tap)
 	t.Cleanup(n.tap.attachment.Detach)
 	options.Logger = n.log.logger()
+	if options.URL == "" && options.Listen == "" {
+		options.Listen = "127.0.0.1:0"
+	}
 	if options.Room == "" {
 		options.Room = "test"
 	}

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"crypto/cipher"
 	"encoding/hex"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -304,16 +305,33 @@ func (t *nodes) differing(ours uint64, now time.Time) (list []sharer) {
 	return list
 }
 
-// missing returns the nodes that are here and have another digest or none, by
-// name, and whether one of them may have the same in time.
+// missing returns the nodes that have another digest or none, by name, and
+// whether one of them may have the same in time. A node that is silent is among
+// them until it is forgotten, unless one of its name is here.
 func (t *nodes) missing(ours uint64, now time.Time) (list []Node, hope bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	known := make(map[string]bool) // names, of those that are here first
+	var silent []*node
 	for _, n := range t.byID {
-		if n.here(now) && (!n.shares || n.shared != ours) {
+		switch {
+		case !n.here(now):
+			if n.proven && n.nextBeat > 0 && !n.left {
+				silent = append(silent, n)
+			}
+			continue
+		case !n.shares || n.shared != ours:
 			list = append(list, n.public(now, ours))
 			hope = hope || n.shares
 		}
+		known[n.name] = true
+	}
+	slices.SortFunc(silent, func(a, b *node) int { return b.seen.Compare(a.seen) })
+	for _, n := range silent {
+		if !known[n.name] && (!n.shares || n.shared != ours) {
+			list = append(list, n.public(now, ours))
+		}
+		known[n.name] = true // of two starts the last counts
 	}
 	sortNodes(list)
 	return list, hope
@@ -324,13 +342,25 @@ type change struct {
 	id   nodeID
 	name string
 	here bool
+	left bool // it said that it goes
 }
 
 func (c change) String() string {
-	if c.here {
+	switch {
+	case c.here:
 		return "is here"
+	case c.left:
+		return "has left"
 	}
 	return "is gone"
+}
+
+// level returns how much it matters.
+func (c change) level() slog.Level {
+	if c.here || c.left {
+		return slog.LevelInfo
+	}
+	return slog.LevelWarn
 }
 
 // look returns which nodes came and went since the last look, and lets go of
@@ -342,7 +372,7 @@ func (t *nodes) look(now time.Time) (changes []change) {
 		gone := n.gone(now)
 		if here := n.here(now); here != n.told && (here || gone) {
 			n.told = here
-			changes = append(changes, change{id, n.name, here})
+			changes = append(changes, change{id, n.name, here, n.left})
 		}
 		if gone && (now.Sub(n.seen) > rememberFor || !n.proven) {
 			delete(t.byID, id)

@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -80,7 +81,7 @@ func (p *prober) probe(ctx context.Context, address string) answer {
 func (p *prober) call(ctx context.Context, address, name string) answer {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {
-		return answer{err: plainly(err)}
+		return answer{err: plainly(err, probePatience)}
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
@@ -91,7 +92,7 @@ func (p *prober) call(ctx context.Context, address, name string) answer {
 		}
 		secured := tls.Client(conn, config)
 		if err := secured.HandshakeContext(ctx); err != nil {
-			return answer{err: refusal(err)}
+			return answer{err: refusal(err, probePatience)}
 		}
 		defer secured.Close() // says goodbye
 		conn = secured
@@ -101,50 +102,79 @@ func (p *prober) call(ctx context.Context, address, name string) answer {
 	case err == nil:
 		return p.judge(line)
 	case p.options.TLS != nil:
-		return answer{err: refusal(err)}
+		return answer{err: refusal(err, probePatience)}
+	case isSilence(err):
+		return answer{err: "it " + saysNothing}
 	default:
-		return answer{err: "it does not say who it is: want TLS here too, if it is a node that has it"}
+		return answer{err: "it hangs up: want TLS here too, if it is a node that has it"}
 	}
 }
 
-// refusal says why there is no connection with TLS.
-func refusal(err error) string {
+// isSilence reports whether it was waited in vain.
+func isSilence(err error) bool {
+	var waited net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, net.ErrClosed) || errors.As(err, &waited) && waited.Timeout()
+}
+
+// The alerts with which a server asks for another certificate. crypto/tls has
+// them as numbers only.
+var wantsAnother = []tls.AlertError{42, 46, 48, 116} // bad, unknown, of an unknown ca, required
+
+// refusal says why there is no connection with TLS; a server may take so long to
+// answer.
+func refusal(err error, patience time.Duration) string {
 	var (
 		remote   *net.OpError
 		plain    tls.RecordHeaderError
 		verified *tls.CertificateVerificationError
-		host     x509.HostnameError
+		system   *os.SyscallError
 	)
 	switch {
 	case errors.As(err, &plain):
 		return "TLS: it has none: want it on all nodes or on none"
 	case errors.As(err, &remote) && remote.Op == "remote error": // an alert, as crypto/tls returns it
+		if slices.ContainsFunc(wantsAnother, func(alert tls.AlertError) bool { return remote.Err.Error() == alert.Error() }) {
+			return "TLS: it wants a certificate that its ca has signed"
+		}
 		return fmt.Sprintf("TLS: it refuses the certificate of this node: %v", remote.Err)
-	case errors.As(err, &host), errors.As(err, &verified):
-		return fmt.Sprintf("TLS: its certificate is refused: %v", errors.Unwrap(err))
+	case errors.As(err, &verified):
+		return "TLS: its certificate is refused: " + plainly(verified.Err, patience)
+	case isSilence(err):
+		return "TLS: it takes the connection and says nothing: it hangs"
+	case errors.Is(err, io.EOF), errors.As(err, &system):
+		return "TLS: it hangs up: it may want a certificate that its ca has signed"
 	default:
-		return "TLS: " + plainly(err)
+		return "TLS: " + plainly(err, patience)
 	}
 }
 
-// plainly returns an error without what is known already.
-func plainly(err error) string {
+// plainly returns an error without what is known already, and without what is
+// another at each time; it was waited for so long.
+func plainly(err error, patience time.Duration) string {
 	var (
-		lookup *net.DNSError
-		system *os.SyscallError
-		dialed *net.OpError
+		lookup  *net.DNSError
+		system  *os.SyscallError
+		dialed  *net.OpError
+		invalid x509.CertificateInvalidError
 	)
 	switch {
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed):
-		return fmt.Sprintf("no answer in %v", probePatience)
+	case err == nil:
+		return "nothing is said why"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		if from := invalid.Cert.NotBefore; time.Now().Before(from) {
+			return "it is valid only from " + from.UTC().String()
+		}
+		return fmt.Sprintf("it has expired at %v: want a new one", invalid.Cert.NotAfter.UTC())
 	case errors.As(err, &lookup):
 		return fmt.Sprintf("lookup of %s: %s", lookup.Name, lookup.Err)
+	case isSilence(err):
+		return fmt.Sprintf("no answer in %v", patience)
 	case errors.As(err, &system):
 		return system.Err.Error()
 	case errors.As(err, &dialed):
-		return dialed.Err.Error()
+		return cut(dialed.Err.Error())
 	default:
-		return err.Error()
+		return cut(err.Error())
 	}
 }
 

@@ -48,6 +48,7 @@ type wanted struct {
 
 	// Guarded by the mutex of the watch.
 	answer           // the last
+	up     bool      // it was connected at the last look
 	looked bool      // whether it is connected has been looked at
 	next   time.Time // when it is called again, if it is missing
 	vain   int       // how many answers had nothing against it, but it is missing
@@ -116,7 +117,7 @@ func (w *watch) look(ctx context.Context, now time.Time) {
 
 // there notes that the route is connected.
 func (r *wanted) there(info *server.RouteInfo) {
-	r.looked = true
+	r.looked, r.up = true, true
 	r.answer, r.vain = answer{id: info.RemoteID, server: info.RemoteName}, 0
 }
 
@@ -124,8 +125,17 @@ func (r *wanted) there(info *server.RouteInfo) {
 // it may be about to be connected.
 const mostVain = 2
 
+// why returns why the route is missing, as far as it is known.
+func (r *wanted) why() string {
+	if r.up && r.err == "" {
+		return "the connection is lost"
+	}
+	return r.err
+}
+
 // heard notes an answer of where a route that is missing leads.
 func (r *wanted) heard(a answer, self string, now time.Time) {
+	r.err, r.up = r.why(), false
 	r.looked, r.next = true, now.Add(probeEvery)
 	switch {
 	case a.id == self:
@@ -201,7 +211,7 @@ func (c *Cluster) routes() (list []Route) {
 			list = append(list, routeOf(info, r.address))
 		} else if r.looked && r.id != c.watch.self() {
 			name, id := nodeOf(r.server)
-			list = append(list, Route{Address: r.address, Node: name, NodeID: id, Error: r.err})
+			list = append(list, Route{Address: r.address, Node: name, NodeID: id, Error: r.why()})
 		}
 	}
 	c.watch.mu.Unlock()

@@ -51,7 +51,7 @@ func (o *Options) pending() int {
 // startServer runs a NATS server in this process, with its routes. The options
 // are for a connection to it.
 func startServer(ctx context.Context, o *Options, node nodeID) (*server.Server, []nats.Option, error) {
-	host, port, err := splitHostPort(o.Listen)
+	host, port, err := splitHostPort(o.listen())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -110,7 +110,7 @@ func startServer(ctx context.Context, o *Options, node nodeID) (*server.Server, 
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a NATS server: %w", err)
 	}
-	log := newServerLog(o.Logger)
+	log := newServerLog(o.Logger, o.Routes)
 	s.SetLoggerV2(log, false, false, false)
 	s.Start()
 	if err := awaitServer(ctx, s, log); err != nil {

@@ -37,7 +37,9 @@ func (c *Cluster) Changed() {
 
 // AwaitShared waits until all nodes that are here have what is shared here, and
 // have said so, or until ctx ends, and returns those that have not, by name. It
-// does not wait for nodes that share nothing.
+// does not wait for nodes that share nothing, nor for those that are silent,
+// which are returned, too, as long as they are remembered, unless one of the same
+// name is here.
 func (c *Cluster) AwaitShared(ctx context.Context) (missing []Node) {
 	if c.options.Shared == nil {
 		return nil

@@ -58,6 +58,7 @@ type Stats struct {
 	In, Out float64 // datagrams a second that the relay gets from the cluster and gives to it
 
 	Connected bool    // to a NATS server
+	Trouble   string  // what NATS said last against this node: why it is not connected, or what it may not do; "": nothing
 	Routes    []Route // to other nodes: those of Options.Routes first; none with a URL
 	Nodes     []Node  // others of the room, by name
 }

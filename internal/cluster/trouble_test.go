@@ -317,7 +317,7 @@ func checkAscending(t testing.TB, got []string) {
 // What a stranger does is logged a few times, then counted.
 func TestServerLogIsBounded(t *testing.T) {
 	out := new(log)
-	l := newServerLog(out.logger())
+	l := newServerLog(out.logger(), nil)
 	for range 1000 {
 		l.Errorf("refused %s", "somebody")
 	}

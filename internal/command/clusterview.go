@@ -17,17 +17,13 @@ const clusterText = `With --cluster it is all that the relay knows of its cluste
 then what goes to other nodes and comes from them, what was dropped and what to do
 about it, the nodes, and the routes to them. A node is here, has left (it said
 so), or is gone (it is silent): then what it was heard to have is in parentheses.
+Of nodes that are not here the last of each name is shown, unless one of that name
+is here. A route may be up and its node not in this room: that has another room or
+secret, or has not been heard.
 IN/S and OUT/S are datagrams in a second that a node gets from the cluster and
 gives to it; RECEIVED and LOST are datagrams of it that came here and that did
 not. PENDING waits to leave. With --json it is the object cluster of the status.
 If the relay is no node of a cluster, the exit code is 69.`
-
-// How a node is, as [admin.ClusterNode] says it.
-const (
-	nodeHere = "here"
-	nodeLeft = "left"
-	nodeGone = "gone"
-)
 
 // noCluster is that a relay is no node of a cluster.
 type noCluster struct{}
@@ -84,25 +80,31 @@ func nodeNames(nodes []admin.ClusterNode) map[string]string {
 
 // selfOf returns a node as another one would see it.
 func selfOf(c *admin.Cluster) admin.ClusterNode {
-	return admin.ClusterNode{ID: c.ID, Name: c.Name, State: nodeHere, InRate: c.ReceivedRate, OutRate: c.PublishedRate, SameBans: true}
+	return admin.ClusterNode{ID: c.ID, Name: c.Name, State: admin.NodeHere, InRate: c.ReceivedRate, OutRate: c.PublishedRate, SameBans: true}
 }
 
-// absent returns the nodes that are not here, and were in a state when they were
-// last heard under their name. One that has come back under its name, with
+// lastOfEach returns the nodes that are here and, of those that are not, that
+// which was heard last under its name. One that has come back under its name, with
 // another ID, is not absent.
-func absent(c *admin.Cluster, state string) (nodes []admin.ClusterNode) {
+func lastOfEach(c *admin.Cluster) (nodes []admin.ClusterNode) {
 	last := map[string]admin.ClusterNode{c.Name: selfOf(c)}
 	for _, n := range c.Nodes {
-		if known, ok := last[n.Name]; !ok || known.State != nodeHere && (n.State == nodeHere || n.Heard.After(known.Heard.Time)) {
+		if known, ok := last[n.Name]; !ok || known.State != admin.NodeHere && (n.State == admin.NodeHere || n.Heard.After(known.Heard.Time)) {
 			last[n.Name] = n
 		}
 	}
 	for _, n := range c.Nodes { // in their order; who has told no name is itself
-		if n.State == state && (n.Name == "" || n.ID == last[n.Name].ID) {
+		if n.State == admin.NodeHere || n.Name == "" || n.ID == last[n.Name].ID {
 			nodes = append(nodes, n)
 		}
 	}
 	return nodes
+}
+
+// absent returns those of lastOfEach that are in a state, which is not that of
+// being here.
+func absent(c *admin.Cluster, state string) []admin.ClusterNode {
+	return slices.DeleteFunc(lastOfEach(c), func(n admin.ClusterNode) bool { return n.State != state })
 }
 
 // mostNamed is how many of many things one line names.
@@ -112,13 +114,10 @@ const mostNamed = 3
 func named(nodes []admin.ClusterNode) string {
 	names := nodeNames(nodes)
 	var list []string
-	for _, n := range nodes[:min(len(nodes), mostNamed)] {
-		list = append(list, printable(names[n.ID]))
+	for _, n := range nodes {
+		list = append(list, names[n.ID])
 	}
-	if more := len(nodes) - len(list); more > 0 {
-		return fmt.Sprintf("%s and %s more", strings.Join(list, ", "), counted(more))
-	}
-	return strings.Join(list, ", ")
+	return namesOf(list, mostNamed)
 }
 
 // troubleLines says how many nodes there are, and then what is wrong with a
@@ -127,7 +126,7 @@ func troubleLines(c *admin.Cluster) []string {
 	here := 0
 	var otherBans []admin.ClusterNode
 	for _, n := range c.Nodes {
-		if n.State == nodeHere {
+		if n.State == admin.NodeHere {
 			here++
 			if !n.SameBans {
 				otherBans = append(otherBans, n)
@@ -136,17 +135,20 @@ func troubleLines(c *admin.Cluster) []string {
 	}
 	text := "no other node here"
 	if here > 0 {
-		text = fmt.Sprintf("%s here", nodesOf(here, "other "))
+		text = numbered(here, "other node", "other nodes") + " here"
 	}
-	if gone := absent(c, nodeGone); len(gone) > 0 {
+	if gone := absent(c, admin.NodeGone); len(gone) > 0 {
 		text += fmt.Sprintf(", %s GONE: %s", counted(len(gone)), named(gone))
 	}
-	if left := absent(c, nodeLeft); len(left) > 0 {
+	if left := absent(c, admin.NodeLeft); len(left) > 0 {
 		text += fmt.Sprintf(", %s left: %s", counted(len(left)), named(left))
 	}
 	lines := []string{labelled("cluster", "%s in room %s: %s", printable(c.Name), printable(c.Room), text)}
-	if !c.Connected {
-		lines = append(lines, labelled("", "NOT CONNECTED to NATS: nothing passes to other nodes or from them"))
+	switch {
+	case !c.Connected:
+		lines = append(lines, labelled("", "NOT CONNECTED to NATS: %s", cmp.Or(printable(c.Trouble), "nothing passes to other nodes or from them")))
+	case c.Trouble != "":
+		lines = append(lines, labelled("", "TROUBLE WITH NATS: %s", printable(c.Trouble)))
 	}
 	down := slices.DeleteFunc(slices.Clone(c.Routes), func(r admin.ClusterRoute) bool { return r.Connected })
 	for _, r := range down[:min(len(down), mostNamed)] {
@@ -163,14 +165,6 @@ func troubleLines(c *admin.Cluster) []string {
 		lines = append(lines, labelled("", "bans differ on %s: wrong only if that lasts", named(otherBans)))
 	}
 	return lines
-}
-
-// nodesOf returns a number of nodes with the word for it.
-func nodesOf(n int, what string) string {
-	if n == 1 {
-		return fmt.Sprintf("1 %snode", what)
-	}
-	return fmt.Sprintf("%s %snodes", counted(n), what)
 }
 
 // clusterLines returns what the status of a relay has of its cluster: nothing, if
@@ -239,8 +233,20 @@ func clusterDropLines(c *admin.Cluster) []string {
 	if len(columns[0].cells) == 0 {
 		return []string{labelled("dropped", "nothing")}
 	}
-	heading := labelled("dropped", "on the way out %s; on the way in %s lost, %s messages", datagrams(sums[dropsOut]), datagrams(sums[dropsLost]), counted(sums[dropsIn]))
-	return append([]string{heading}, layOut(columns, 0)[1:]...)
+	var out, in []string
+	if n := sums[dropsOut]; n > 0 {
+		out = []string{"on the way out " + datagrams(n)}
+	}
+	if n := sums[dropsLost]; n > 0 {
+		in = append(in, datagrams(n)+" lost")
+	}
+	if n := sums[dropsIn]; n > 0 {
+		in = append(in, numbered(int(n), "message", "messages"))
+	}
+	if in != nil {
+		out = append(out, "on the way in "+strings.Join(in, ", "))
+	}
+	return append([]string{labelled("dropped", "%s", strings.Join(out, "; "))}, layOut(columns, 0)[1:]...)
 }
 
 // A toldCluster is what a daemon tells of its cluster.
@@ -271,6 +277,8 @@ func (t toldCluster) lines(width int) []string {
 		add("messages", "sealed with the secret")
 	case c.TLS:
 		add("messages", "not sealed; nodes connect by TLS with certificates")
+	case c.URL == "":
+		add("messages", "NOT SEALED: who reaches a node's port can read and speak")
 	default:
 		add("messages", "NOT SEALED: who reaches NATS can read and speak")
 	}
@@ -282,21 +290,17 @@ func (t toldCluster) lines(width int) []string {
 		if len(c.Routes) == 0 {
 			lines = append(lines, "no routes to other nodes", "")
 		} else {
-			lines = append(append(lines, routeLines(c.Routes, t.Now.Time, width)...), "")
+			lines = append(append(lines, routeLines(c, t.Now.Time, width)...), "")
 		}
 	}
 	here, peers := 1, t.self().Peers
 	for _, n := range c.Nodes {
-		if n.State == nodeHere {
+		if n.State == admin.NodeHere {
 			here++
 			peers += n.Peers
 		}
 	}
-	all := "1 peer"
-	if peers != 1 {
-		all = counted(peers) + " peers"
-	}
-	return append(lines, fmt.Sprintf("%s here, %s in all", nodesOf(here, ""), all))
+	return append(lines, fmt.Sprintf("%s here, %s in all", numbered(here, "node", "nodes"), numbered(peers, "peer", "peers")))
 }
 
 // self returns the node that tells.
@@ -306,9 +310,9 @@ func (t *toldCluster) self() admin.ClusterNode {
 	return self
 }
 
-// nodeLines returns a table of all nodes, the one that tells first.
+// nodeLines returns a table of the nodes, the one that tells first.
 func (t *toldCluster) nodeLines(width int) []string {
-	nodes := append([]admin.ClusterNode{t.self()}, t.Cluster.Nodes...)
+	nodes := append([]admin.ClusterNode{t.self()}, lastOfEach(&t.Cluster)...)
 	names := nodeNames(nodes)
 	self := &nodes[0]
 	ofOthers := func(text func(*admin.ClusterNode) string) func(*admin.ClusterNode) string {
@@ -321,7 +325,7 @@ func (t *toldCluster) nodeLines(width int) []string {
 	}
 	rate := func(rate func(*admin.ClusterNode) float64) func(*admin.ClusterNode) string {
 		return func(n *admin.ClusterNode) string {
-			if n.State != nodeHere {
+			if n.State != admin.NodeHere {
 				return "-"
 			}
 			return shortRate(rate(n))
@@ -339,7 +343,7 @@ func (t *toldCluster) nodeLines(width int) []string {
 		name,
 		cell("STATE", 0, 0, func(n *admin.ClusterNode) string { return printable(n.State) }),
 		right(cell("PEERS", 1, 0, func(n *admin.ClusterNode) string {
-			if n.State != nodeHere {
+			if n.State != admin.NodeHere {
 				return "(" + counted(n.Peers) + ")"
 			}
 			return counted(n.Peers)
@@ -354,8 +358,18 @@ func (t *toldCluster) nodeLines(width int) []string {
 	}, width)
 }
 
+// heardWithin is how long it may take until a node is heard by a new route: it
+// says something each second.
+const heardWithin = 5 * time.Second
+
+// elsewhere reports whether a route is up, and its node is not in the room.
+func elsewhere(c *admin.Cluster, r *admin.ClusterRoute, now time.Time) bool {
+	return r.Connected && r.NodeID != "" && (r.Since == nil || now.Sub(r.Since.Time) >= heardWithin) &&
+		!slices.ContainsFunc(c.Nodes, func(n admin.ClusterNode) bool { return n.ID == r.NodeID })
+}
+
 // routeLines returns a table of routes to other nodes.
-func routeLines(routes []admin.ClusterRoute, now time.Time, width int) []string {
+func routeLines(c *admin.Cluster, now time.Time, width int) []string {
 	ifUp := func(text func(*admin.ClusterRoute) string) func(*admin.ClusterRoute) string {
 		return func(r *admin.ClusterRoute) string {
 			if !r.Connected {
@@ -364,8 +378,13 @@ func routeLines(routes []admin.ClusterRoute, now time.Time, width int) []string 
 			return text(r)
 		}
 	}
-	cell := tableOf(routes)
-	why := cell("", 0, 0, func(r *admin.ClusterRoute) string { return printable(r.Error) })
+	cell := tableOf(c.Routes)
+	why := cell("", 0, 0, func(r *admin.ClusterRoute) string {
+		if elsewhere(c, r, now) {
+			return "not in this room"
+		}
+		return printable(r.Error)
+	})
 	if why.natural() > 0 {
 		why.title, why.shortest = "WHY", 20
 	}

@@ -26,7 +26,8 @@ func someCluster() admin.Cluster {
 		PublishedRate: 1234, ReceivedRate: 12.3,
 		Drops: map[string]uint64{"queue_full": 1500, "lost": 12, "wrong_secret": 7, "duplicate": 0, "gone_wild": 3},
 		Routes: []admin.ClusterRoute{
-			{Address: "192.0.2.2:6222", Node: "fra1", Connected: true, RTT: seconds(9 * time.Millisecond), Pending: 1536, Since: before(26 * time.Hour)},
+			{Address: "192.0.2.2:6222", Node: "fra1", NodeID: "11112222333344aa", Connected: true, RTT: seconds(9 * time.Millisecond), Pending: 1536, Since: before(26 * time.Hour)},
+			{Address: "192.0.2.9:6222", Node: "lab1", NodeID: "91112222333344aa", Connected: true, RTT: seconds(time.Millisecond), Since: before(time.Hour)},
 			{Address: "nyc1.example:6222", Error: "connection refused"},
 		},
 		Nodes: []admin.ClusterNode{
@@ -35,6 +36,7 @@ func someCluster() admin.Cluster {
 			{ID: "21112222333344bb", Name: "lon1", Version: "1.2.2", State: "here", Heard: *before(time.Second), Peers: 3, InRate: 1246, OutRate: 12.3},
 			{ID: "31112222333344cc", Name: "lon1", Version: "1.2.2", State: "gone", Heard: *before(9 * time.Minute), Peers: 4, InRate: 99, OutRate: 99},
 			{ID: "41112222333344dd", Name: "nyc1", Version: "1.2.3", State: "gone", Heard: *before(42 * time.Second), Peers: 40, InRate: 99, OutRate: 99, RTT: seconds(80 * time.Millisecond), Received: 12345, Lost: 3},
+			{ID: "51112222333344ed", Name: "sgp1", Version: "1.2.3", State: "left", Heard: *before(5 * time.Minute)},
 			{ID: "51112222333344ee", Name: "sgp1", Version: "1.2.3", State: "left", Heard: *before(3 * time.Minute), RTT: seconds(1234 * time.Millisecond)},
 		},
 	}
@@ -89,6 +91,9 @@ func TestStatusSaysWhatIsWrongWithTheCluster(t *testing.T) {
 		{"many", admin.Cluster{Connected: true, Nodes: []admin.ClusterNode{node("b", "1", "left"), node("c", "2", "left"), node("d", "3", "left"), node("e", "4", "left"), node("f", "5", "left")}},
 			"no other node here, 5 left: b, c, d and 2 more"},
 		{"not connected", admin.Cluster{}, "no other node here|NOT CONNECTED to NATS: nothing passes to other nodes or from them"},
+		{"why it is not connected", admin.Cluster{Trouble: "authorization violation"}, "no other node here|NOT CONNECTED to NATS: authorization violation"},
+		{"connected with trouble", admin.Cluster{Connected: true, Trouble: "no permission to publish on x", Routes: []admin.ClusterRoute{{Address: "1:1"}}},
+			"no other node here|TROUBLE WITH NATS: no permission to publish on x|NO ROUTE to 1:1"},
 		{"routes", admin.Cluster{Connected: true, Routes: []admin.ClusterRoute{{Address: "1:1"}, {Address: "2:2", Connected: true}, {Address: "3:3", Error: "refused"}, {Address: "4:4"}, {Address: "5:5"}, {Address: "6:6"}}},
 			"no other node here|NO ROUTE to 1:1|NO ROUTE to 3:3: refused|NO ROUTE to 4:4|NO ROUTE to 2 more"},
 		{"bans", admin.Cluster{Connected: true, Nodes: []admin.ClusterNode{other("b"), node("c", "1", "here"), other("d")}},
@@ -110,9 +115,62 @@ func TestStatusOfACluster(t *testing.T) {
 	golden(t, "cluster-new.txt", toldCluster(status).lines(80))
 	status.Cluster.URL, status.Cluster.TLS, status.Peers.Static = "", true, 1
 	text := strings.Join(toldCluster(status).lines(80), "\n")
-	for _, want := range []string{"listens   nowhere: it connects to other nodes\n", "messages  not sealed; nodes connect by TLS with certificates\n", "\n\nno routes to other nodes\n\n1 node here, 1 peer in all"} {
+	status.Cluster.TLS = false
+	text += strings.Join(toldCluster(status).lines(80), "\n")
+	for _, want := range []string{"listens   nowhere: it connects to other nodes\n", "messages  not sealed; nodes connect by TLS with certificates\n", "messages  NOT SEALED: who reaches a node's port can read and speak\n", "\n\nno routes to other nodes\n\n1 node here, 1 peer in all"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("want %q, got\n%s", want, text)
+		}
+	}
+}
+
+func TestOfNodesThatAreNotHereTheLastIsShown(t *testing.T) {
+	node := func(id, name, state string, ago time.Duration) admin.ClusterNode {
+		return admin.ClusterNode{ID: id, Name: name, State: state, Heard: *before(ago)}
+	}
+	c := &admin.Cluster{On: true, Name: "a", Nodes: []admin.ClusterNode{
+		node("1", "", "left", 1), node("2", "", "left", 2), // nobody knows whether they are one
+		node("3", "a", "left", 1),                                                       // that of the node that tells
+		node("4", "b", "left", 1), node("5", "b", "here", 3), node("6", "b", "here", 2), // two of one name, and a start before
+		node("7", "c", "left", 3), node("8", "c", "gone", 1), node("9", "c", "left", 2),
+	}}
+	var shown []string
+	for _, n := range lastOfEach(c) {
+		shown = append(shown, n.ID)
+	}
+	if diff := cmp.Diff([]string{"1", "2", "5", "6", "8"}, shown); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if len(c.Nodes) != 9 {
+		t.Errorf("want all in the JSON, got %d", len(c.Nodes))
+	}
+}
+
+func TestRoutesToNodesThatAreNotInTheRoom(t *testing.T) {
+	route := admin.ClusterRoute{Address: "192.0.2.2:6222", Node: "b", NodeID: "2", Connected: true, Since: before(time.Minute)}
+	changed := func(f func(*admin.ClusterRoute)) admin.ClusterRoute {
+		r := route
+		f(&r)
+		return r
+	}
+	for _, test := range []struct {
+		what  string
+		route admin.ClusterRoute
+		nodes []admin.ClusterNode
+		want  bool
+	}{
+		{"nobody is here", route, nil, true},
+		{"one of that name is here", route, []admin.ClusterNode{{ID: "3", Name: "b", State: "here"}}, true},
+		{"it is here, with the name that it has itself", route, []admin.ClusterNode{{ID: "2", Name: "ß", State: "here"}}, false},
+		{"it is silent", route, []admin.ClusterNode{{ID: "2", Name: "b", State: "gone"}}, false},
+		{"it may be heard soon", changed(func(r *admin.ClusterRoute) { r.Since = before(4 * time.Second) }), nil, false},
+		{"nobody knows where it leads", changed(func(r *admin.ClusterRoute) { r.NodeID = "" }), nil, false},
+		{"it is missing", changed(func(r *admin.ClusterRoute) { r.Connected, r.Since = false, nil }), nil, false},
+	} {
+		c := &admin.Cluster{On: true, Routes: []admin.ClusterRoute{test.route}, Nodes: test.nodes}
+		table := strings.Join(routeLines(c, noon, 80), "\n")
+		if got := strings.HasSuffix(table, " ago  not in this room"); got != test.want {
+			t.Errorf("%s: want %v, got\n%s", test.what, test.want, table)
 		}
 	}
 }
@@ -123,7 +181,7 @@ func TestTablesOfAClusterFitTheWidth(t *testing.T) {
 	status := clusterStatus()
 	told := toldCluster(status)
 	for width := 45; width < 200; width++ {
-		for _, line := range append(told.nodeLines(width), routeLines(status.Cluster.Routes, noon, width)...) {
+		for _, line := range append(told.nodeLines(width), routeLines(&status.Cluster, noon, width)...) {
 			if len(line) > width {
 				t.Errorf("want %d places at most, got %d: %s", width, len(line), line)
 			}
@@ -133,6 +191,21 @@ func TestTablesOfAClusterFitTheWidth(t *testing.T) {
 
 // Every reason has a hint, and the keys that hints name are those of the
 // configuration.
+func TestOnlyWhatWasDroppedIsSaid(t *testing.T) {
+	for want, drops := range map[string]map[string]uint64{
+		"dropped   nothing":                                             {"lost": 0},
+		"dropped   on the way out 1 datagram":                           {"too_big": 1},
+		"dropped   on the way in 2 datagrams lost":                      {"lost": 2},
+		"dropped   on the way in 1 message":                             {"unknown_version": 1},
+		"dropped   on the way in 1 datagram lost, 2,000 messages":       {"lost": 1, "slow": 2000},
+		"dropped   on the way out 3 datagrams; on the way in 1 message": {"queue_full": 3, "duplicate": 1},
+	} {
+		if got := clusterDropLines(&admin.Cluster{Drops: drops})[0]; got != want {
+			t.Errorf("%v: want %q, got %q", drops, want, got)
+		}
+	}
+}
+
 func TestEveryReasonOfAClusterHasAHint(t *testing.T) {
 	shipped := runCheck(t, "", nil).stdout
 	keys := regexp.MustCompile(`\bcluster\.([a-z_]+)`)
@@ -202,7 +275,7 @@ func TestAClusterThatEndsWhileItIsWatchedIsNoError(t *testing.T) {
 
 func TestWhatNodesTellIsShownAsText(t *testing.T) {
 	evil := "\x1b[2J\n\u202e"
-	c := admin.Cluster{On: true, ID: evil, Name: evil, Room: evil, Listen: evil, Drops: map[string]uint64{evil: 1},
+	c := admin.Cluster{On: true, ID: evil, Name: evil, Room: evil, Listen: evil, Trouble: evil, Drops: map[string]uint64{evil: 1},
 		Routes: []admin.ClusterRoute{{Address: evil, Node: evil, Error: evil}},
 		Nodes:  []admin.ClusterNode{{ID: evil, Name: evil + "here", State: "here", Version: evil}, {ID: "x", Name: evil + "gone", State: "gone", Version: evil}, {ID: "y", State: evil}}}
 	status := admin.Status{Version: evil, Cluster: c}

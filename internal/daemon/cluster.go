@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -64,6 +65,9 @@ func readClusterFiles(cfg *config.Config) (files clusterFiles, warnings []config
 	case file != "":
 		if files.tls, said, err = certificate.Load(file, key, authorities); err == nil {
 			files.tls.RootCAs = files.tls.ClientCAs
+			if unlessNone(cfg.Cluster.URL) == "" {
+				said = append(said, certificate.Mutual(files.tls)...)
+			}
 		}
 	case authorities != "":
 		files.tls = &tls.Config{MinVersion: tls.VersionTLS12}
@@ -168,7 +172,10 @@ func (n *node) join(ctx context.Context, options *cluster.Options) error {
 	n.current.Store(&membership{c, *options})
 	said := []any{"room", options.Room, "name", options.Name, "id", c.ID(), "sealed", len(options.Secret) > 0}
 	if addr := c.Addr(); addr != nil {
-		said = append(said, "listen", addr, "routes", len(options.Routes))
+		said = append(said, "listen", addr)
+	}
+	if options.URL == "" {
+		said = append(said, "routes", len(options.Routes))
 	} else {
 		said = append(said, "url", shown(options.URL))
 	}
@@ -214,7 +221,8 @@ func (n *node) Changed() {
 }
 
 // AwaitShared waits until the other nodes have what all agree on, or ctx ends,
-// and returns the names of those that have it and of those that have not.
+// and returns the names of those that have it and of those that have not, among
+// them those that are silent.
 func (n *node) AwaitShared(ctx context.Context) (here, missing []string) {
 	m := n.current.Load()
 	if m == nil {
@@ -223,11 +231,11 @@ func (n *node) AwaitShared(ctx context.Context) (here, missing []string) {
 	without := make(map[string]bool)
 	for _, other := range m.cluster.AwaitShared(ctx) {
 		without[other.ID] = true
-		missing = append(missing, other.Name)
+		missing = append(missing, cmp.Or(other.Name, unnamed))
 	}
 	for _, other := range m.cluster.Stats().Nodes {
 		if !other.Gone && !without[other.ID] {
-			here = append(here, other.Name)
+			here = append(here, cmp.Or(other.Name, unnamed))
 		}
 	}
 	return here, missing
@@ -244,10 +252,11 @@ func (n *node) tell() admin.Cluster {
 	told.On, told.ID, told.Name, told.Room = true, m.cluster.ID(), m.options.Name, m.options.Room
 	if addr := m.cluster.Addr(); addr != nil {
 		told.Listen = addr.String()
-	} else {
+	}
+	if m.options.URL != "" {
 		told.URL = shown(m.options.URL)
 	}
-	told.Connected, told.Sealed = stats.Connected, len(m.options.Secret) > 0
+	told.Connected, told.Trouble, told.Sealed = stats.Connected, stats.Trouble, len(m.options.Secret) > 0
 	told.TLS = m.options.TLS != nil && m.options.URL == ""
 	told.Published, told.PublishedBytes = stats.PublishedDatagrams, stats.PublishedBytes
 	told.Received, told.ReceivedBytes = stats.ReceivedDatagrams, stats.ReceivedBytes
@@ -256,7 +265,7 @@ func (n *node) tell() admin.Cluster {
 		told.Drops[reason.String()] = stats.Dropped[reason]
 	}
 	for _, r := range stats.Routes {
-		route := admin.ClusterRoute{Address: r.Address, Node: r.Node, Connected: r.Connected, Error: r.Error, RTT: admin.Seconds{Duration: r.RTT}, Pending: r.Pending}
+		route := admin.ClusterRoute{Address: r.Address, Node: r.Node, NodeID: r.NodeID, Connected: r.Connected, Error: r.Error, RTT: admin.Seconds{Duration: r.RTT}, Pending: r.Pending}
 		if !r.Since.IsZero() {
 			route.Since = &admin.Time{Time: r.Since}
 		}

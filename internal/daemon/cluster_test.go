@@ -233,6 +233,11 @@ func TestFilesOfTheClusterAreRead(t *testing.T) {
 	if err != nil || len(warnings) > 0 || string(files.secret) != "the secret of all nodes of this test" || files.tls == nil || files.tls.RootCAs == nil || files.tls.ClientCAs == nil {
 		t.Errorf("want the secret and the certificates; got %+v, %v, %v", files, warnings, err)
 	}
+	other := certificatetest.New(t)
+	_, warnings, err = load(keyed("cluster.listen", "127.0.0.1:0"), keyed("cluster.tls.certificate", authority.Server), keyed("cluster.tls.key", authority.ServerKey), keyed("cluster.tls.ca", other.File))
+	if err != nil || len(warnings) != 1 || !strings.HasPrefix(warnings[0].String(), "cluster.tls: the certificate of localhost is not one that the authorities here have signed") {
+		t.Errorf("want a warning that other nodes refuse the certificate; got %v, %v", warnings, err)
+	}
 	files, _, err = load(keyed("cluster.url", "tls://localhost"), keyed("cluster.secret_file", secret), keyed("cluster.tls.ca", authority.File))
 	if err != nil || files.tls == nil || files.tls.RootCAs == nil || files.tls.Certificates != nil {
 		t.Errorf("want the authorities alone; got %+v, %v", files, err)

@@ -32,11 +32,13 @@ func TestCluster(t *testing.T) {
 	atA.WaitText("cluster-name", "amsterdam")
 	atA.WaitText("cluster-at", listens)
 	atA.WaitText("cluster-connected", "connected")
+	atB.WaitText("cluster-connected", "connected, but a route missing")
+	atB.WaitText("cluster-trouble-text", "a route missing")
 	atA.WaitText("cluster-sealed", "not sealed")
 	atA.WaitText("cluster-count", "1 here")
 	atB.WaitText("cluster-count", "1 here")
 	atB.WaitMatch("cluster-routes", `^\d connected, 1 missing`)
-	atB.WaitMatch("cluster-missing", `^No route to 127\.0\.0\.1:1: .`)
+	atB.WaitMatch("cluster-wrong", `^No route to 127\.0\.0\.1:1: .`)
 
 	talker, listener := newClient(t, a, "127.0.0.10"), newClient(t, b, "127.0.0.11")
 	talker.write(nil)
@@ -66,6 +68,10 @@ func TestCluster(t *testing.T) {
 	b.stop()
 	atA.WaitText("cluster-count", "1 left")
 	atA.Wait(`%s === "left"`, node("berlin", "state"))
+	atA.Wait(`%s === "(1)"`, node("berlin", "peers"))
+	atA.WaitText("cluster-connected", "connected, but no other node here")
+	atA.WaitText("cluster-trouble-text", "no other node here")
+	atA.Wait(`!document.getElementById("cluster-trouble").hidden`)
 	atA.Clean()
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
 		text := metrics(t, a)
@@ -75,6 +81,38 @@ func TestCluster(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the metrics do not follow:\n%s", strings.Join(regexp.MustCompile(`(?m)^udprelay_cluster.*`).FindAllString(text, -1), "\n"))
 		}
+	}
+}
+
+// kill ends a daemon at once.
+func (d *daemon) kill() {
+	d.t.Helper()
+	if err := d.process.Process.Kill(); err != nil {
+		d.t.Fatal(err)
+	}
+	<-d.end
+	d.process.Wait() // its error is the signal
+	d.process = nil
+}
+
+// TestClusterOfOtherRooms has two nodes connected that are in different rooms,
+// and one that is killed: each page says why no other node is here.
+func TestClusterOfOtherRooms(t *testing.T) {
+	a, listens := startNode(t, "amsterdam", "")
+	b := startDaemon(t, quiet+fmt.Sprintf(`cluster: {name: berlin, room: attic, listen: "127.0.0.1:0", routes: [%s]}`, listens))
+	c, _ := startNode(t, "cairo", listens)
+	atA, atB := a.open(pagetest.Options{}), b.open(pagetest.Options{})
+	atA.WaitText("cluster-connected", "connected")
+	atA.WaitText("cluster-count", "1 here")
+	atA.WaitMatch("cluster-routes", `connected \(\d not in this room\)`)
+	atB.WaitText("cluster-connected", "connected, but no other node here")
+	atB.Wait(`[...document.querySelectorAll("#cluster-wrong li")].some((e) => e.textContent.startsWith(%s))`,
+		pagetest.Quote("The route to "+listens+" (amsterdam) is up, but its node is not in this room"))
+	c.kill() // it cannot say that it goes
+	atA.WaitText("cluster-connected", "connected, but no other node here, cairo gone")
+	atA.WaitMatch("cluster-wrong", `cairo is gone: silent for \d+ s$`)
+	for _, p := range []*pagetest.Page{atA, atB} {
+		p.Clean()
 	}
 }
 

@@ -10,8 +10,8 @@ import (
 	"udprelay/internal/admin/dashboard/pagetest"
 )
 
-// somewhere is a cluster as a daemon tells of it: three other nodes of which one
-// is gone, an earlier start of another, and a route that is missing.
+// somewhere is a cluster as a daemon tells of it: four other nodes of which one is
+// gone and one has left, an earlier start of two, and a route that is missing.
 func somewhere(now time.Time) map[string]any {
 	node := func(id, name, state string, ago time.Duration, more map[string]any) map[string]any {
 		n := map[string]any{
@@ -24,17 +24,18 @@ func somewhere(now time.Time) map[string]any {
 		return n
 	}
 	return map[string]any{
-		"on": true, "id": "00000000000000aa", "name": "amsterdam", "room": "main", "listen": "[::]:6222", "url": "", "connected": true, "sealed": true,
+		"on": true, "id": "00000000000000aa", "name": "amsterdam", "room": "main", "listen": "[::]:6222", "url": "", "connected": true, "trouble": "", "sealed": true,
 		"published": 4_201_337, "published_bytes": 840_267_400, "received": 3_900_112, "received_bytes": 780_022_400, "published_rate": 1210.5, "received_rate": 980,
 		"drops": map[string]int{"queue_full": 0, "too_big": 0, "publish_failed": 0, "lost": 412, "duplicate": 3, "unknown_version": 0, "malformed": 0, "wrong_secret": 0, "too_many_nodes": 0, "slow": 0, "unproven": 0, "unasked": 0},
 		"routes": []map[string]any{
-			{"address": "192.0.2.2:6222", "node": "berlin", "connected": true, "error": "", "rtt_seconds": 0.0072, "pending": 1_204_000, "since": now.Add(-time.Hour)},
-			{"address": "192.0.2.3:6222", "node": "", "connected": false, "error": "connection refused", "rtt_seconds": 0, "pending": 0, "since": nil},
+			{"address": "192.0.2.2:6222", "node": "berlin", "node_id": "00000000000000bb", "connected": true, "error": "", "rtt_seconds": 0.0072, "pending": 1_204_000, "since": now.Add(-time.Hour)},
+			{"address": "192.0.2.3:6222", "node": "", "node_id": "", "connected": false, "error": "connection refused", "rtt_seconds": 0, "pending": 0, "since": nil},
 		},
 		"nodes": []map[string]any{
 			node("00000000000000b0", "berlin", "gone", 5*time.Minute, nil),
 			node("00000000000000bb", "berlin", "here", 400*time.Millisecond, map[string]any{"peers": 412, "in_rate": 2200, "out_rate": 812.4, "rtt_seconds": 0.00761, "received": 2_100_400, "lost": 412, "duplicates": 3}),
-			node("00000000000000cc", "cairo", "gone", 95*time.Second, map[string]any{"peers": 7, "received": 711}),
+			node("00000000000000c0", "cairo", "left", 5*time.Minute, nil),
+			node("00000000000000cc", "cairo", "gone", 95*time.Second, map[string]any{"peers": 7, "in_rate": 3, "out_rate": 4, "received": 711}),
 			node("00000000000000dd", "dublin", "here", 900*time.Millisecond, map[string]any{"peers": 33, "in_rate": 2900, "out_rate": 160, "rtt_seconds": 0.00031, "received": 1_799_712, "same_bans": false, "version": "1.3.9"}),
 			node("00000000000000ee", "", "left", 30*time.Second, nil),
 		},
@@ -64,19 +65,20 @@ func TestCluster(t *testing.T) {
 	p := pagetest.Open(t, s.url(), pagetest.Options{})
 	p.Live()
 	for id, text := range map[string]string{
-		"cluster-connected": "connected", "cluster-name": "amsterdam", "cluster-room": "main", "cluster-where": "listens at", "cluster-at": "[::]:6222",
+		"cluster-connected": "connected, but a route missing, cairo gone", "cluster-name": "amsterdam", "cluster-room": "main", "cluster-where": "listens at", "cluster-at": "[::]:6222",
 		"cluster-sealed":    "sealed with the secret",
 		"cluster-published": "1,211/s; 4,201,337 datagrams, 840 MB so far", "cluster-received": "980/s; 3,900,112 datagrams, 780 MB so far",
 		"cluster-count": "2 here, 1 gone, 1 left", "cluster-routes": "1 connected, 1 missing; 1.20 MB wait to leave",
-		"cluster-missing": "No route to 192.0.2.3:6222: connection refused",
+		"cluster-trouble-text": "a route missing, cairo gone",
 	} {
 		p.WaitText(id, text)
 	}
+	p.WaitMatch("cluster-wrong", `^No route to 192\.0\.2\.3:6222: connection refusedcairo is gone: silent for 1 min$`)
 	want := []string{
-		"berlin|replaced|0|0|0|–|0|5 min|–|1.4.0", "berlin|here|412|2,200|812|7.61 ms|412|0 s|same|1.4.0",
-		"cairo|gone|7|0|0|–|0|1 min|–|1.4.0", "dublin|here|33|2,900|160|0.31 ms|0|0 s|differ|1.3.9", "00000000000000ee|left|0|0|0|–|0|30 s|–|1.4.0",
+		"berlin|here|412|2,200|812|7.61 ms|412|0 s|same|1.4.0",
+		"cairo|gone|(7)|–|–|–|0|1 min|–|1.4.0", "dublin|here|33|2,900|160|0.31 ms|0|0 s|differ|1.3.9", "00000000000000ee|left|(0)|–|–|–|0|30 s|–|1.4.0",
 	}
-	p.Wait(`document.querySelectorAll("#node-rows tr").length === 5`)
+	p.Wait(`document.querySelectorAll("#node-rows tr").length === 4`)
 	got := cells(p)
 	for i := range got { // but for what grows while the test runs
 		if !slices.Equal(without(got[i], 7), without(want[i], 7)) {
@@ -93,26 +95,26 @@ func TestCluster(t *testing.T) {
 		c["drops"].(map[string]int)["lost"] = 500
 		c["routes"] = c["routes"].([]map[string]any)[:1]
 		nodes := c["nodes"].([]map[string]any)
-		nodes[2]["state"] = "here"
-		c["nodes"] = nodes[1:]
+		nodes[3]["state"] = "here"
 	})
 	s.step(1, nil)
 	p.WaitText("cluster-count", "3 here, 1 left")
+	p.WaitText("cluster-connected", "connected")
 	p.Wait(`document.querySelectorAll("#node-rows tr").length === 4`)
 	p.Wait(`%s === "lost datagrams 500,duplicate messages 3"`, dropped)
-	p.Wait(`document.getElementById("cluster-missing").hidden`)
+	p.Wait(`document.getElementById("cluster-wrong").hidden && document.getElementById("cluster-trouble").hidden`)
 
 	// It is cut off, then no node any more.
 	s.change(func() { s.cluster["connected"], s.cluster["nodes"] = false, []any{} })
 	s.step(1, nil)
-	p.WaitText("cluster-connected", "not connected: it relays among its own peers only")
+	p.WaitText("cluster-connected", "not connected to NATS")
 	p.WaitText("no-nodes", "No other node of the room has been heard.")
 	p.Wait(`!document.getElementById("cluster-nodes").checkVisibility()`)
 	s.change(func() {
 		s.cluster = map[string]any{"on": false, "drops": map[string]int{}, "routes": []any{}, "nodes": []any{}}
 	})
 	s.step(1, nil)
-	p.Wait(`document.getElementById("cluster").hidden`)
+	p.Wait(`document.getElementById("cluster").hidden && document.getElementById("cluster-trouble").hidden`)
 	p.Clean()
 }
 
@@ -144,7 +146,7 @@ func TestClusterOfADeployment(t *testing.T) {
 	p := pagetest.Open(t, s.url(), pagetest.Options{})
 	p.Live()
 	for id, text := range map[string]string{
-		"cluster-where": "NATS at", "cluster-at": "tls://nats.example:4222", "cluster-sealed": "not sealed", "cluster-routes": "none: the NATS deployment has them",
+		"cluster-where": "NATS at", "cluster-at": "tls://nats.example:4222", "cluster-sealed": "not sealed", "cluster-routes": "none: the NATS deployment has them", "cluster-connected": "connected, but cairo gone",
 	} {
 		p.WaitText(id, text)
 	}
@@ -154,7 +156,7 @@ func TestClusterOfADeployment(t *testing.T) {
 // However many nodes and routes there are, the page stays light.
 func TestManyNodes(t *testing.T) {
 	s := clustered(t, func(c map[string]any) {
-		first := c["nodes"].([]map[string]any)[1]
+		first := c["nodes"].([]map[string]any)[1] // that is here
 		var nodes, routes []map[string]any
 		for i := range 256 {
 			n := make(map[string]any)
@@ -171,7 +173,7 @@ func TestManyNodes(t *testing.T) {
 	p.Live()
 	p.WaitText("no-nodes", "and 156 more: udprelay status --cluster has all")
 	p.Wait(`document.querySelectorAll("#node-rows tr").length === 100`)
-	p.Wait(`document.querySelector("#cluster-missing").lastElementChild.textContent === "and 156 more"`)
+	p.Wait(`document.querySelector("#cluster-wrong").lastElementChild.textContent === "and 156 more"`)
 	if n := p.DOMNodes(); n > maxNodes {
 		t.Errorf("%d elements, more than %d", n, maxNodes)
 	}
@@ -185,9 +187,12 @@ func TestStrangeNodes(t *testing.T) {
 		for _, field := range []string{"name", "room", "listen", "id"} {
 			c[field] = evil
 		}
-		for _, n := range c["nodes"].([]map[string]any) {
-			n["name"], n["version"], n["state"] = evil, evil, evil
+		c["trouble"] = evil
+		for i, n := range c["nodes"].([]map[string]any) {
+			n["name"], n["version"], n["state"] = evil+strings.Repeat("!", i+1), evil, evil
 		}
+		c["nodes"].([]map[string]any)[3]["state"] = "gone"
+		c["routes"].([]map[string]any)[0]["node_id"] = "00000000000000ff"
 		c["nodes"].([]map[string]any)[0]["id"] = evil
 		c["nodes"].([]map[string]any)[1]["id"], c["nodes"].([]map[string]any)[1]["state"] = "__proto__", "constructor"
 		for _, r := range c["routes"].([]map[string]any) {
@@ -199,13 +204,19 @@ func TestStrangeNodes(t *testing.T) {
 	p := pagetest.Open(t, s.url(), pagetest.Options{})
 	p.Live()
 	p.WaitText("cluster-name", evil)
-	p.WaitText("cluster-missing", "No route to "+evil+" ("+evil+"): "+evil)
-	p.Wait(`document.querySelector("#node-rows th").textContent === %s`, pagetest.Quote(evil))
+	for i, text := range []string{
+		"Trouble with NATS: " + evil, "No other node is here", "The route to " + evil + " (" + evil + ") is up, but",
+		"No route to " + evil + " (" + evil + "): " + evil, evil + "!!!! is gone: silent for ",
+	} {
+		p.Wait(`document.querySelectorAll("#cluster-wrong li")[%d].textContent.startsWith(%s)`, i, pagetest.Quote(text))
+	}
+	p.Wait(`document.getElementById("cluster-trouble-text").textContent.includes(%s)`, pagetest.Quote(evil+"!!!! gone"))
+	p.Wait(`document.querySelector("#node-rows th").textContent === %s`, pagetest.Quote(evil+"!"))
 	p.Wait(`document.querySelector("#cluster-drop-rows [data-reason=constructor]").textContent.startsWith("constructor")`)
 	p.Wait(`document.querySelectorAll("#cluster-drop-rows tr[data-reason]").length === 5`)
 	s.step(100, nil)
 	p.WaitText("received-rate", "100")
-	if n := pagetest.Eval[int](p, `document.querySelectorAll("img, #cluster script").length`); n != 0 {
+	if n := pagetest.Eval[int](p, `document.querySelectorAll("img, #cluster script, #notices script").length`); n != 0 {
 		t.Errorf("%d pictures and scripts", n)
 	}
 	if title := pagetest.Eval[string](p, "document.title"); title != "udprelay [::]:9000" {
@@ -217,7 +228,7 @@ func TestStrangeNodes(t *testing.T) {
 // TestClusterIsAccessible sees to names for a screen reader, to the keyboard, to
 // a phone, and to colours that can be told from what is behind them.
 func TestClusterIsAccessible(t *testing.T) {
-	s := clustered(t, func(c map[string]any) { c["nodes"].([]map[string]any)[3]["name"] = strings.Repeat("w", 64) })
+	s := clustered(t, func(c map[string]any) { c["nodes"].([]map[string]any)[4]["name"] = strings.Repeat("w", 64) })
 	p := pagetest.Open(t, s.url(), pagetest.Options{Width: 360, Height: 740, Phone: true})
 	p.Live()
 	p.WaitText("cluster-name", "amsterdam")
@@ -230,7 +241,7 @@ func TestClusterIsAccessible(t *testing.T) {
 	nodes := p.Nodes()
 	for _, want := range []pagetest.Node{
 		{Role: "heading", Name: "Cluster"}, {Role: "table", Name: "Cluster"}, {Role: "region", Name: "Table of nodes"},
-		{Role: "table", Name: "Drops between the nodes"}, {Role: "list", Name: "Routes that are missing"}, {Role: "rowheader", Name: "cairo"},
+		{Role: "table", Name: "Drops between the nodes"}, {Role: "list", Name: "What is wrong with the cluster"}, {Role: "link", Name: "What is wrong"}, {Role: "rowheader", Name: "cairo"},
 	} {
 		if !slices.Contains(nodes, want) {
 			t.Errorf("there is no %s named %q", want.Role, want.Name)

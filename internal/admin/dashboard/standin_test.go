@@ -220,6 +220,11 @@ func (s *standIn) step(received uint64, drops map[string]uint64) {
 		"received": float64(received), "received_bytes": float64(received * 200),
 		"delivered": float64(received * 100), "delivered_bytes": float64(received * 100 * 200), "dropped": float64(dropped),
 	}
+	s.tell()
+}
+
+// tell tells all streams how it is now. s.mu is held.
+func (s *standIn) tell() {
 	if s.held != nil {
 		return
 	}

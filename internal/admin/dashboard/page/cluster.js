@@ -1,26 +1,28 @@
-// The cluster: this node, the others, routes that are missing, and what did not
-// get through. What other nodes say of themselves is text.
+// The cluster: this node, the others, what is wrong, and what did not get
+// through. What other nodes say of themselves is text.
 
 import { arrange, element, id, setText } from "./dom.js";
 import { age, bytes, count, datagrams, rate, time } from "./format.js";
 import { clusterReasons, explain } from "./reasons.js";
+import { elsewhere, lastOfEach, nameOf, troubles } from "./trouble.js";
 
-const most = 100; // nodes and routes that are shown
+const most = 100; // nodes and troubles that are shown
 
 /** nodeStates puts into words what a state of a node means. */
 const nodeStates = {
   here: "takes part",
   left: "said that it goes",
   gone: "silent, and did not say that it goes: its peers are cut off",
-  replaced: "an earlier start of a node that is here again",
 };
+
+const away = (n) => n.state !== "here";
 
 const columns = [
   { title: "Node" },
   { title: "State" },
-  { title: "Peers", number: true, text: (n) => count(n.peers) },
-  { title: "In/s", long: "Datagrams a second that it gets from the cluster", number: true, text: (n) => rate(n.in_rate) },
-  { title: "Out/s", long: "Datagrams a second that it gives to the cluster", number: true, text: (n) => rate(n.out_rate) },
+  { title: "Peers", number: true, text: (n) => (away(n) ? `(${count(n.peers)})` : count(n.peers)) },
+  { title: "In/s", long: "Datagrams a second that it gets from the cluster", number: true, text: (n) => (away(n) ? "–" : rate(n.in_rate)) },
+  { title: "Out/s", long: "Datagrams a second that it gives to the cluster", number: true, text: (n) => (away(n) ? "–" : rate(n.out_rate)) },
   { title: "Round trip", long: "Of a message to it, with what NATS adds", number: true, wide: true, text: (n) => (n.rtt_seconds > 0 ? time(n.rtt_seconds) : "–") },
   { title: "Lost", long: "Of its datagrams, those that did not come here", number: true, text: (n) => count(n.lost), loss: (n) => n.lost > 0 },
   { title: "Heard", long: "How long ago", number: true, wide: true, text: (n, now) => age(now - Date.parse(n.heard) / 1000) },
@@ -37,10 +39,12 @@ let counted = {}; // the drops as they were shown last
 export function showCluster(cluster, now) {
   const on = cluster?.on === true;
   id("cluster").hidden = !on;
-  if (!on) return;
-  const state = id("cluster-connected");
-  state.dataset.state = cluster.connected ? "connected" : "apart";
-  setText(state, cluster.connected ? "connected" : "not connected: it relays among its own peers only");
+  if (!on) {
+    id("cluster-trouble").hidden = true;
+    return;
+  }
+  const wrong = troubles(cluster, now);
+  showTrouble(cluster, wrong);
   setText(id("cluster-name"), cluster.name || "–");
   id("cluster-name").title = cluster.id;
   setText(id("cluster-room"), cluster.room);
@@ -49,24 +53,45 @@ export function showCluster(cluster, now) {
   setText(id("cluster-sealed"), cluster.sealed ? "sealed with the secret" : cluster.tls ? "not sealed, by TLS with certificates" : "not sealed");
   setText(id("cluster-published"), traffic(cluster.published_rate, cluster.published, cluster.published_bytes));
   setText(id("cluster-received"), traffic(cluster.received_rate, cluster.received, cluster.received_bytes));
-  showNodes(cluster.nodes ?? [], now);
-  showRoutes(cluster.routes ?? [], cluster.url);
+  showNodes(cluster, now, wrong.alone);
+  showRoutes(cluster, now);
   showDrops(cluster.drops ?? {});
 }
 
 const traffic = (perSecond, n, octets) => `${rate(perSecond)}/s; ${datagrams(n)}, ${bytes(octets)} so far`;
 
-function showNodes(list, now) {
+// showTrouble says what is wrong in the head of the section, in the header of the
+// page, and one by one.
+function showTrouble(cluster, { brief, items, cutOff }) {
+  const state = id("cluster-connected");
+  state.dataset.state = !cluster.connected ? "apart" : brief ? "trouble" : "connected";
+  setText(state, (cluster.connected && brief ? "connected, but " : "") + (brief || "connected"));
+  const notice = id("cluster-trouble");
+  notice.classList.toggle("bad", cutOff);
+  setText(id("cluster-trouble-text"), brief);
+  notice.hidden = brief === "";
+
+  const shown = items.slice(0, most);
+  if (items.length > most) shown.push([`and ${count(items.length - most)} more`]);
+  const list = id("cluster-wrong");
+  while (list.childElementCount > shown.length) list.lastElementChild.remove();
+  shown.forEach((parts, i) => {
+    const line = list.children[i] ?? list.appendChild(element("li"));
+    const next = element("li", {}, ...parts);
+    if (line.textContent !== next.textContent) line.replaceChildren(...next.childNodes);
+  });
+  list.hidden = shown.length === 0;
+}
+
+function showNodes(cluster, now, alone) {
   if (id("node-head").childElementCount === 0) {
     id("node-head").append(...columns.map((c) => element("th", { scope: "col", class: classes(c), ...(c.long && { title: c.long }) }, c.title)));
   }
-  const here = new Set(list.filter((n) => n.state === "here" && n.name).map((n) => n.name));
-  const stateOf = (n) => (n.state !== "here" && here.has(n.name) ? "replaced" : n.state);
+  const list = lastOfEach(cluster);
   const states = new Map();
-  for (const n of list) states.set(stateOf(n), (states.get(stateOf(n)) ?? 0) + 1);
-  states.delete("replaced");
+  for (const n of list) states.set(n.state, (states.get(n.state) ?? 0) + 1);
   setText(id("cluster-count"), [...states].map(([state, n]) => `${count(n)} ${state}`).join(", ") || "no other");
-  id("cluster-count").classList.toggle("loss", states.has("gone"));
+  id("cluster-count").classList.toggle("loss", alone || states.has("gone"));
 
   const shown = list.slice(0, most);
   const wanted = new Set(shown.map((n) => n.id));
@@ -75,7 +100,7 @@ function showNodes(list, now) {
   }
   for (const n of shown) {
     if (!nodes.has(n.id)) nodes.set(n.id, nodeRow(n.id));
-    nodes.get(n.id).show(n, stateOf(n), now);
+    nodes.get(n.id).show(n, now);
   }
   arrange(id("node-rows"), shown.map((n) => nodes.get(n.id).line));
   id("cluster-nodes").hidden = shown.length === 0;
@@ -94,11 +119,11 @@ function nodeRow(node) {
   const line = element("tr", { "data-node": node }, name, state, ...cells, bans, version);
   return {
     line,
-    show(n, shownState, now) {
-      setText(name, n.name || n.id);
-      setText(state, shownState);
-      state.dataset.state = shownState;
-      state.title = Object.hasOwn(nodeStates, shownState) ? nodeStates[shownState] : "";
+    show(n, now) {
+      setText(name, nameOf(n));
+      setText(state, n.state);
+      state.dataset.state = n.state;
+      state.title = Object.hasOwn(nodeStates, n.state) ? nodeStates[n.state] : "";
       let i = 0;
       for (const column of columns) {
         if (!column.text) continue;
@@ -106,33 +131,32 @@ function nodeRow(node) {
         setText(cell, column.text(n, now));
         cell.classList.toggle("loss", column.loss?.(n) === true);
       }
-      setText(bans, n.state !== "here" ? "–" : n.same_bans ? "same" : "differ");
-      bans.dataset.same = String(n.state !== "here" || n.same_bans);
+      setText(bans, away(n) ? "–" : n.same_bans ? "same" : "differ");
+      bans.dataset.same = String(away(n) || n.same_bans);
       setText(version, n.version);
-      line.classList.toggle("away", n.state !== "here");
+      line.classList.toggle("away", away(n));
     },
   };
 }
 
-let shownMissing = "";
-
-function showRoutes(routes, url) {
-  const missing = routes.filter((r) => !r.connected);
+function showRoutes(cluster, now) {
+  const routes = cluster.routes ?? [];
+  const missing = routes.filter((r) => !r.connected).length;
+  const other = elsewhere(cluster, now).length;
   const waits = routes.reduce((sum, r) => sum + (r.pending ?? 0), 0);
-  const there = routes.length - missing.length;
-  let text = `${count(there)} connected`;
-  if (missing.length > 0) text += `, ${count(missing.length)} missing`;
+  let text = `${count(routes.length - missing)} connected`;
+  if (other > 0) text += ` (${count(other)} not in this room)`;
+  if (missing > 0) text += `, ${count(missing)} missing`;
   if (waits > 0) text += `; ${bytes(waits)} wait to leave`;
-  setText(id("cluster-routes"), url && routes.length === 0 ? "none: the NATS deployment has them" : text);
-  id("cluster-routes").classList.toggle("loss", missing.length > 0);
-  const now = JSON.stringify(missing.map((r) => [r.address, r.node, r.error]));
-  if (now === shownMissing) return;
-  shownMissing = now;
-  const list = missing.slice(0, most).map((r) => element("li", {}, "No route to ", element("span", { class: "address" }, r.address), (r.node ? ` (${r.node})` : "") + ": " + (r.error || "not connected; it is tried again and again")));
-  if (missing.length > most) list.push(element("li", {}, `and ${count(missing.length - most)} more`));
-  id("cluster-missing").replaceChildren(...list);
-  id("cluster-missing").hidden = list.length === 0;
+  setText(id("cluster-routes"), cluster.url && routes.length === 0 ? "none: the NATS deployment has them" : text);
+  id("cluster-routes").classList.toggle("loss", missing > 0);
 }
+
+id("cluster-trouble-show").addEventListener("click", (event) => {
+  event.preventDefault(); // the address of the page keeps the search for peers
+  id("cluster").scrollIntoView({ block: "start" });
+  id("cluster").focus({ preventScroll: true });
+});
 
 function showDrops(now) {
   const occurred = Object.keys(now).filter((reason) => now[reason] > 0);

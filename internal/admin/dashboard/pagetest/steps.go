@@ -1,9 +1,6 @@
 package pagetest
 
 import (
-	"strconv"
-	"strings"
-
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 )
@@ -20,17 +17,6 @@ func (p *Page) Gone() {
 	p.Wait(`document.getElementById("connection").dataset.state === "gone"`)
 	p.Wait(`!document.getElementById("gone").hidden`)
 	p.WaitMatch("gone", `^The daemon does not answer since \d\d:\d\d:\d\d; trying again\.`)
-}
-
-// Number returns the figure of an id, without what groups its digits.
-func (p *Page) Number(id string) float64 {
-	p.t.Helper()
-	text := p.Text(id)
-	n, err := strconv.ParseFloat(strings.ReplaceAll(text, ",", ""), 64)
-	if err != nil {
-		p.t.Fatalf("%s is no number: %q", id, text)
-	}
-	return n
 }
 
 // ShowPeers scrolls to the table of peers, which is only asked for where it can
