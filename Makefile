@@ -1,4 +1,4 @@
-# make test      all tests, plain and under the race detector
+# make test      all tests, with the race detector and, where it matters, without
 # make lint      formatting, vet, staticcheck, tidy modules
 # make fuzz      each fuzz target for FUZZTIME
 # make bench     the Go benchmarks, in a form that benchstat compares
@@ -20,16 +20,18 @@ OTHERS = darwin/arm64 windows/amd64 freebsd/amd64 openbsd/amd64 linux/arm64 linu
 .PHONY: test test-packages lint others fuzz bench compare packages test-systemd
 
 # The first run has the tests that the race detector would disturb: of
-# allocations, and the million datagrams. The second leaves out the packages and
-# the dashboard, in whose code nothing runs beside anything.
+# allocations, and the million datagrams. It leaves out packages without such
+# tests whose tests take long, for they wait for programs and networks. The second
+# leaves out the packages, the dashboard and the comparison of relays, in whose
+# code hardly anything runs beside anything. Each test is in one of them at least.
 #
 # Tests wait more than they compute, so one package more than there are processors
 # is tested at a time, and the one that takes longest comes first.
 TESTING = $(GOTESTSUM) -- -count=1 -p $$(($$(getconf _NPROCESSORS_ONLN) + 1))
 
 test: test-packages
-	$(TESTING) ./relay ./...
-	$(TESTING) -race $$(go list ./relay ./... | grep -v -e /packaging -e /dashboard)
+	$(TESTING) $$(go list ./relay ./... | grep -v -e /clustertest -e /filetransfer -e /internal/client -e /internal/command)
+	$(TESTING) -race $$(go list ./relay ./... | grep -v -e /packaging -e /dashboard -e /compare)
 
 # On Debian, the programs that tests drive are installed; elsewhere it is said
 # which are missing, and their tests are skipped.
