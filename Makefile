@@ -30,7 +30,7 @@ OTHERS = darwin/arm64 windows/amd64 freebsd/amd64 openbsd/amd64 linux/arm64 linu
 TESTING = $(GOTESTSUM) -- -count=1 -p $$(($$(getconf _NPROCESSORS_ONLN) + 1))
 
 test: test-packages
-	$(TESTING) $$(go list ./relay ./... | grep -v -e /clustertest -e /filetransfer -e /internal/client -e /internal/command)
+	$(TESTING) $$(go list ./relay ./... | grep -v -e /filetransfer -e /internal/client -e /internal/command)
 	$(TESTING) -race $$(go list ./relay ./... | grep -v -e /packaging -e /dashboard -e /compare)
 
 # On Debian, the programs that tests drive are installed; elsewhere it is said
