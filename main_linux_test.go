@@ -25,7 +25,7 @@ func TestMemoryStaysSmall(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	for _, test := range []struct{ peers, mostMB int }{{100, 30}, {100_000, 100}} {
+	for _, test := range []struct{ peers, mostMB int }{{100, 26}, {100_000, 100}} {
 		t.Run(fmt.Sprint(test.peers), func(t *testing.T) {
 			relay := startRelay(t, program, "--max-peers", "0")
 			relay.join(t, test.peers)
