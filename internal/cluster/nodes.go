@@ -105,11 +105,11 @@ func (t *nodes) sealer(id nodeID) cipher.AEAD {
 	return newSealer(t.secret, t.room, id)
 }
 
-// find returns the node, made if it is new. Nil: there are too many. The mutex
-// is held.
-func (t *nodes) find(id nodeID, sealer cipher.AEAD, now time.Time) (n *node, isNew bool) {
-	if n = t.byID[id]; n != nil {
-		return n, false
+// find returns the node, made if it is new, and what that means. Nil: there are
+// too many. The mutex is held.
+func (t *nodes) find(id nodeID, sealer cipher.AEAD, now time.Time) (*node, heard) {
+	if n := t.byID[id]; n != nil {
+		return n, heard{}
 	}
 	if len(t.byID) == maxNodes {
 		var oldest *node
@@ -119,13 +119,13 @@ func (t *nodes) find(id nodeID, sealer cipher.AEAD, now time.Time) (n *node, isN
 			}
 		}
 		if oldest == nil {
-			return nil, false
+			return nil, heard{tooMany: true}
 		}
 		delete(t.byID, oldest.id)
 	}
-	n = &node{id: id, sealer: sealer, proven: len(t.secret) == 0}
+	n := &node{id: id, sealer: sealer, proven: len(t.secret) == 0}
 	t.byID[id] = n
-	return n, true
+	return n, heard{isNew: true}
 }
 
 // outlasts reports whether the other is to be forgotten rather than n.
@@ -148,14 +148,13 @@ type heard struct {
 
 // datagrams notes that count datagrams came from a node, the first of which is
 // number.
-func (t *nodes) datagrams(id nodeID, sealer cipher.AEAD, number uint64, count int, now time.Time) (h heard) {
+func (t *nodes) datagrams(id nodeID, sealer cipher.AEAD, number uint64, count int, now time.Time) heard {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n, isNew := t.find(id, sealer, now)
+	n, h := t.find(id, sealer, now)
 	if n == nil {
-		return heard{tooMany: true}
+		return h
 	}
-	h.isNew = isNew
 	if !n.proven {
 		n.seen = now
 	}
@@ -178,14 +177,13 @@ func (t *nodes) datagrams(id nodeID, sealer cipher.AEAD, number uint64, count in
 }
 
 // beat notes what a node says of itself.
-func (t *nodes) beat(id nodeID, sealer cipher.AEAD, number uint64, b *beat, now time.Time, sinceStart int64) (h heard) {
+func (t *nodes) beat(id nodeID, sealer cipher.AEAD, number uint64, b *beat, now time.Time, sinceStart int64) heard {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n, isNew := t.find(id, sealer, now)
+	n, h := t.find(id, sealer, now)
 	if n == nil {
-		return heard{tooMany: true}
+		return h
 	}
-	h.isNew = isNew
 	if number < n.nextBeat {
 		h.duplicate = true
 		return h
@@ -217,14 +215,13 @@ func (t *nodes) beat(id nodeID, sealer cipher.AEAD, number uint64, b *beat, now 
 }
 
 // question notes a question of a node, which is fresh.
-func (t *nodes) question(id nodeID, sealer cipher.AEAD, number uint64, now time.Time) (h heard) {
+func (t *nodes) question(id nodeID, sealer cipher.AEAD, number uint64, now time.Time) heard {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n, isNew := t.find(id, sealer, now)
+	n, h := t.find(id, sealer, now)
 	if n == nil {
-		return heard{tooMany: true}
+		return h
 	}
-	h.isNew = isNew
 	if number <= n.questions {
 		h.duplicate = true
 		return h
