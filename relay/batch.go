@@ -35,7 +35,6 @@ type batch struct {
 
 	members  []*Attachment // the members that are to get it, in ascending order of number; nearly always nobody
 	speakers []*peers.Peer // the origins, each once, in ascending order of number
-	held     []*peers.Peer // to whom nothing is to be sent, in the same order; nearly always nobody
 }
 
 func newBatch() *batch {

@@ -122,9 +122,9 @@ func (x *explaining) from() {
 	x.limit("limit of its datagrams", x.limits.PeerDatagrams, p, func(p *peers.Peer) *peers.Bucket { return &p.Path.Datagrams })
 	x.limit("limit of its bytes", x.limits.PeerBytes, p, func(p *peers.Peer) *peers.Bucket { return &p.Path.Bytes })
 	if x.state.State == StateCut {
-		x.stepFrom("storm", "it is cut: what it brings back is dropped, what is new passes", false)
+		x.stepFrom("storm", "yes: it is cut; what it returns is dropped, and what it produces passes", false)
 	} else {
-		x.stepFrom("storm", "it is in none", false)
+		x.stepFrom("storm", "no", false)
 	}
 	receivers, reached := x.receivers()
 	x.stepFrom("receivers", fmt.Sprintf("%d, of which %d are sent to now", receivers, reached), false)
@@ -143,7 +143,7 @@ func (x *explaining) from() {
 	x.Relayed = true
 	x.FromVerdict = "its datagrams would be relayed to " + plural(reached, "peer")
 	if left := receivers - reached; left > 0 {
-		x.FromVerdict += fmt.Sprintf(", but not to %d that cannot be reached or are held", left)
+		x.FromVerdict += fmt.Sprintf(", but not to %d that cannot be reached", left)
 	}
 	if links > 0 {
 		x.FromVerdict += " and handed to " + plural(links, "link")
@@ -152,7 +152,7 @@ func (x *explaining) from() {
 		x.FromVerdict += "; with the first it would become a peer"
 	}
 	if x.state.State == StateCut {
-		x.FromVerdict += "; those that it only brings back would be dropped"
+		x.FromVerdict += "; those that it only returns would be dropped"
 	}
 }
 
@@ -179,13 +179,12 @@ func leftWords(left, perSecond int, what string) string {
 // receivers returns how many peers a datagram from Addr is due for, and how many
 // of them are sent to now.
 func (x *explaining) receivers() (due, reached int) {
-	onHold := walk{x.relay.storms.watch.Held()}
 	for _, p := range x.relay.table.Peers() {
 		if p == x.Peer || !p.MayReceive() {
 			continue
 		}
 		due++
-		if !onHold.meets(p) && !holds(p, p.Path.HoldUntil.Load(), x.at) {
+		if !holds(p, p.Path.HoldUntil.Load(), x.at) {
 			reached++
 		}
 	}
@@ -222,11 +221,6 @@ func (x *explaining) to() {
 		x.stepTo("may receive", onlyMay(p.May()), true, "nothing is sent to it: "+onlyMay(p.May()))
 	default:
 		x.stepTo("may receive", "yes", false, "")
-	}
-	if held := (&walk{x.relay.storms.watch.Held()}).meets(p); held {
-		x.stepTo("held", "yes, for a moment", true, "nothing is sent to it for a moment: it is held to see whether it only brings back what it gets")
-	} else {
-		x.stepTo("held", "no", false, "")
 	}
 	switch until := p.Path.HoldUntil.Load(); {
 	case !holds(p, until, x.at):

@@ -56,7 +56,7 @@ func (r *Relay) keepHouse(ctx context.Context) {
 			said.say(r.Stats(), now, false)
 		case now := <-storms.C:
 			at := r.since(now)
-			r.storms.say(r.storms.watch.Tick(at), at, r.log)
+			r.storms.report(r.storms.watch.Tick(at), at, r.log)
 		case <-refresh.C:
 			if err := r.own.refresh(); err != nil {
 				r.log.Debug(err.Error())
@@ -150,11 +150,11 @@ var advice = [drops]string{
 	DropBadProof:         "somebody guesses, has the wrong secret, or was too slow: a cookie is good for a minute",
 	DropJoinRate:         "to let more join in a second, raise peers.joins_per_second or peers.joins_per_second_per_address; see who they are",
 	DropPeerRate:         "to let a peer send more, raise limits.peer_datagrams_per_second or limits.peer_bytes_per_second",
-	DropStorm:            "two relays or peers that echo are linked in a ring; take one link away",
+	DropStorm:            "relays or peers that echo are linked in a ring; take one link away",
+	DropWithheld:         "a few datagrams are withheld to find out whether a peer returns what it is sent; a storm, if there is one, has lines of its own",
 	DropEgressLimit:      "to send more, raise limits.egress_bytes_per_second",
 	DropQuarantined:      "the network says that a receiver cannot be reached; it is sent to again when it is heard or, if it is static, after some seconds",
 	DropReceiveQueueFull: "datagrams come faster than they leave, or with wrong checksums; for bursts, raise socket.receive_buffer",
-	DropHeld:             "receivers were left out for a moment to see whether they only bring back what they get; a storm, if any, has lines of its own",
 	DropTooBig:           "datagrams are longer than the way to a receiver can carry",
 	DropFiltered:         "a firewall on this machine forbids sending to a receiver",
 	DropUnreachable:      "this machine has no route to a receiver",

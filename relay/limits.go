@@ -14,9 +14,9 @@ func (limits *Limits) tooFast(p *peers.Peer, size int, at int64) bool {
 		limits.PeerBytes > 0 && !p.Path.Bytes.Take(limits.PeerBytes, size, at)
 }
 
-// pass reports whether a datagram of p, of so many bytes, is to be relayed. If
+// admits reports whether a datagram of p, of so many bytes, may be relayed. If
 // not, it is counted why.
-func (limits *Limits) pass(p *peers.Peer, size int, t *tally) bool {
+func admits(p *peers.Peer, size int, t *tally) bool {
 	switch {
 	case p.Banned():
 		t.dropOf(p, DropBanned, 1)
@@ -24,12 +24,31 @@ func (limits *Limits) pass(p *peers.Peer, size int, t *tally) bool {
 		t.KeepAlives++
 	case !p.MaySend():
 		t.dropOf(p, DropMayNotSend, 1)
-	case limits.tooFast(p, size, t.at):
-		t.dropOf(p, DropPeerRate, 1)
 	default:
 		return true
 	}
 	return false
+}
+
+// filter takes out of the batch what goes round in a loop, and then what is
+// beyond the limits of its origin: limits hide that a payload comes again.
+func (r *Relay) filter(b *batch, emptied bool, t *tally) {
+	r.filterStorms(b, emptied, t)
+	limits := r.limits.Load()
+	if limits.PeerDatagrams <= 0 && limits.PeerBytes <= 0 {
+		return
+	}
+	kept := 0
+	for i, d := range b.datagrams {
+		origin := b.origins[i]
+		if origin != nil && limits.tooFast(origin, len(d.Payload), b.at) {
+			t.dropOf(origin, DropPeerRate, 1)
+			continue
+		}
+		b.datagrams[kept], b.origins[kept] = d, origin
+		kept++
+	}
+	b.datagrams, b.origins = b.datagrams[:kept], b.origins[:kept]
 }
 
 // capEgress takes out of the batch what must not leave where so many bytes may

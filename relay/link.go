@@ -121,7 +121,6 @@ func (a *Attachment) Bring(datagrams []Datagram) error {
 // bring relays a batch.
 func (a *Attachment) bring(datagrams []Datagram, now time.Time) error {
 	r, b, t := a.relay, a.entrance.batch, &a.entrance.tally
-	limits := r.limits.Load()
 	b.reset()
 	b.at = r.since(now)
 	t.at = b.at
@@ -132,7 +131,7 @@ func (a *Attachment) bring(datagrams []Datagram, now time.Time) error {
 		switch {
 		case a.peer != nil:
 			d.From = a.peer.Addr()
-			if !limits.pass(a.peer, size, t) {
+			if !admits(a.peer, size, t) {
 				continue
 			}
 		case size == 0:
@@ -148,18 +147,18 @@ func (a *Attachment) bring(datagrams []Datagram, now time.Time) error {
 		a.peer.Path.Counts.ReceivedBytes.Add(t.ReceivedBytes)
 		b.speaks(a.peer)
 	}
+	r.filter(b, false, t)
 	return r.relay(b, a.entrance.sender, a, t)
 }
 
 // handOver gives the batch to its members and to every link, but the one that
 // brought it.
 func (r *Relay) handOver(b *batch, brought *Attachment, t *tally) {
-	onHold := walk{b.held}
 	for _, m := range b.members {
 		if m == brought {
 			continue
 		}
-		if reason, out := b.leavesOut(m.peer, &onHold); out {
+		if reason, out := b.leavesOut(m.peer); out {
 			t.dropOf(m.peer, reason, len(b.datagrams))
 		} else if !m.hand(b) {
 			t.dropOf(m.peer, DropDisconnected, len(b.datagrams))

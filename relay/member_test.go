@@ -306,7 +306,7 @@ func TestStormOfMembersIsCut(t *testing.T) {
 			return count
 		}
 		n := 0
-		await(t, func() bool { // a loop that dies down while it is on trial is begun again
+		await(t, func() bool { // a loop of one payload ends in a trial
 			n++
 			client.send(fmt.Sprintf("datagram %d that goes round and round", n))
 			return cut() > 0 && r.Stats().Dropped[DropStorm] > 0
@@ -314,8 +314,8 @@ func TestStormOfMembersIsCut(t *testing.T) {
 		close(stop)
 		echoing.Wait()
 		checkBalance(t, r)
-		if r.Stats().Dropped[DropHeld] == 0 {
-			t.Errorf("want them held before; got %s", show(r.Stats()))
+		if r.Stats().Dropped[DropWithheld] == 0 {
+			t.Errorf("want some datagrams withheld before; got %s", show(r.Stats()))
 		}
 		client.conn.Close()
 	})

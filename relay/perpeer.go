@@ -2,11 +2,8 @@ package relay
 
 import (
 	"fmt"
-	"slices"
-	"sync"
 	"time"
 
-	"udprelay/internal/storm"
 	"udprelay/peers"
 )
 
@@ -41,7 +38,6 @@ const (
 	StateOK          State = iota
 	StateBanned            // it is static and banned: nothing is sent to it nor relayed from it
 	StateQuarantined       // the network says that it cannot be reached: nothing is sent to it
-	StateHeld              // nothing is sent to it for a moment, to see whether it only brings back what it gets
 	StateCut               // it brings back what it gets: that is not relayed
 	StateFailing           // what was sent to it lately could not leave: there is no route, a firewall of this machine forbids it, or it is connected and too slow
 )
@@ -65,7 +61,7 @@ func lastFailure(p *peers.Peer, now int64) (reason Drop, at int64, lately bool) 
 
 // String returns the state as one word.
 func (s State) String() string {
-	words := [...]string{"ok", "banned", "quarantined", "held", "cut", "failing"}
+	words := [...]string{"ok", "banned", "quarantined", "cut", "failing"}
 	if int(s) < len(words) {
 		return words[s]
 	}
@@ -77,8 +73,7 @@ type PeerState struct {
 	State State
 
 	// Until is when the state ends by itself; of StateCut, when at the latest.
-	// Zero: a quarantine lasts until the peer is heard, a ban for ever, and how
-	// long a peer is held is not known before.
+	// Zero: a quarantine lasts until the peer is heard, a ban for ever.
 	Until time.Time
 }
 
@@ -97,9 +92,6 @@ func (r *Relay) PeerState(p *peers.Peer) PeerState {
 		}
 		return PeerState{StateQuarantined, r.began.Add(time.Duration(until))}
 	}
-	if slices.Contains(r.storms.watch.Held(), p) {
-		return PeerState{State: StateHeld}
-	}
 	if until, cut := r.storms.cut.until(p, at); cut {
 		return PeerState{StateCut, r.began.Add(time.Duration(until))}
 	}
@@ -117,47 +109,6 @@ func (r *Relay) LastDrop(p *peers.Peer, reason Drop) (at time.Time, ever bool) {
 		return time.Time{}, false
 	}
 	return r.began.Add(time.Duration(since)), true
-}
-
-// longestCut is how long a peer is cut at most, see package storm.
-const longestCut = int64(60 * time.Second)
-
-// cutPeers are those that are cut in a storm, as the watch has told. It knows of
-// at most 1,024.
-type cutPeers struct {
-	mu    sync.Mutex
-	since map[uint64]int64 // by number; guarded by mu
-}
-
-// note is told of each event. Those of two batches may come in the wrong order,
-// so that what is over is found by its time, too.
-func (c *cutPeers) note(e storm.Event, at int64) {
-	if e.Kind != storm.Cut && e.Kind != storm.Released {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if e.Kind == storm.Released {
-		delete(c.since, e.Number)
-		return
-	}
-	if c.since == nil {
-		c.since = make(map[uint64]int64)
-	}
-	for number, since := range c.since {
-		if at-since >= longestCut {
-			delete(c.since, number)
-		}
-	}
-	c.since[e.Number] = at
-}
-
-// until returns until when p is cut at most.
-func (c *cutPeers) until(p *peers.Peer, at int64) (until int64, cut bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	since, cut := c.since[p.Number()]
-	return since + longestCut, cut && at < since+longestCut
 }
 
 // A heardRun is datagrams in a row that came from one peer, which are counted

@@ -27,6 +27,8 @@ type plainSocket struct {
 	own      *own
 	waker
 
+	waited bool // of the receiving goroutine: the last receive took longer than it does if something is there
+
 	answersAfter time.Time // of the receiving goroutine: until then there is no room for answers
 }
 
@@ -36,6 +38,9 @@ const (
 	plainSendWaits = 3
 	plainSendWait  = 10 * time.Millisecond
 )
+
+// plainWait is more than a receive takes when a datagram is there.
+const plainWait = 100 * time.Microsecond
 
 // plainTurnEvery is after how many datagrams of a batch, sent or refused, a
 // sender answers for the loop that it belongs to.
@@ -94,6 +99,7 @@ func (s *plainSocket) newSender(turns *turns) sender {
 }
 
 func (s *plainSocket) receive(b *batch, _ func(netip.AddrPort, failure, []byte)) error {
+	began := time.Now()
 	for {
 		n, oobn, _, from, err := s.conn.ReadMsgUDPAddrPort(s.buffer, s.oob)
 		if errors.Is(err, os.ErrDeadlineExceeded) && s.goesOn() {
@@ -107,12 +113,16 @@ func (s *plainSocket) receive(b *batch, _ func(netip.AddrPort, failure, []byte))
 		}
 		from, _ = numericZone(unmap(from)) // the interface is there: the datagram came by it
 		b.datagrams = append(b.datagrams, Datagram{Payload: s.buffer[:n:n], From: from})
+		s.waited = time.Since(began) > plainWait
 		b.sources = append(b.sources, s.sources.of(local{addr: s.destination(s.oob[:oobn])}, s.sourceControl))
 		return nil
 	}
 }
 
 func (s *plainSocket) holds() bool { return false }
+
+// emptied is a guess: what a receive has waited for came alone.
+func (s *plainSocket) emptied() bool { return s.waited }
 
 func (s *plainSocket) answer(to netip.AddrPort, source *peers.Source, payload []byte) bool {
 	now := time.Now()
@@ -186,10 +196,10 @@ func (s *plainSender) send(b *batch, to share, t *tally) error {
 
 // sendTo sends to receivers in ascending order of number.
 func (s *plainSender) sendTo(run []*peers.Peer, b *batch, t *tally) error {
-	spoke, onHold, done := walkFrom(b.speakers, run), walkFrom(b.held, run), 0
+	spoke, done := walkFrom(b.speakers, run), 0
 	for _, p := range run {
 		spoke := spoke.meets(p)
-		reason, out := b.leavesOut(p, &onHold)
+		reason, out := b.leavesOut(p)
 		for i := range b.datagrams {
 			if spoke && b.origins[i] == p {
 				continue

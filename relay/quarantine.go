@@ -131,10 +131,6 @@ func holds(p *peers.Peer, until, at int64) bool {
 }
 
 // leavesOut says whether nothing of the batch is to be sent to p, and why.
-// OnHold walks through b.held.
-func (b *batch) leavesOut(p *peers.Peer, onHold *walk) (reason Drop, out bool) {
-	if len(b.held) > 0 && onHold.meets(p) {
-		return DropHeld, true
-	}
+func (b *batch) leavesOut(p *peers.Peer) (reason Drop, out bool) {
 	return DropQuarantined, held(p, b.at)
 }

@@ -99,6 +99,8 @@ func (s *linuxSocket) receive(b *batch, failed func(netip.AddrPort, failure, []b
 
 func (s *linuxSocket) holds() bool { return s.ring.next < s.ring.used }
 
+func (s *linuxSocket) emptied() bool { return s.ring.used < maxBatch && !s.holds() }
+
 // fill waits for datagrams. There are none if it was woken.
 func (r *ring) fill() error {
 	// The kernel has changed these fields of the messages that it filled.

@@ -238,6 +238,7 @@ func (r *Relay) step() error {
 		return nil
 	}
 	r.admit(b, time.Now(), t)
+	r.filter(b, r.socket.emptied(), t)
 	return r.relay(b, r.receiving.sender, nil, t)
 }
 
@@ -250,7 +251,6 @@ func (r *Relay) admit(b *batch, now time.Time, t *tally) {
 		verdict peers.Verdict
 		kept    int
 		heard   heardRun
-		limits  = r.limits.Load()
 	)
 	b.at = r.since(now)
 	t.at = b.at
@@ -285,7 +285,7 @@ func (r *Relay) admit(b *batch, now time.Time, t *tally) {
 		if peer.Path.Source.Load() != b.sources[i] {
 			peer.Path.Source.Store(b.sources[i])
 		}
-		if limits.pass(peer, len(d.Payload), t) {
+		if admits(peer, len(d.Payload), t) {
 			b.keep(kept, i, peer)
 			b.speaks(peer)
 			kept++
@@ -320,7 +320,6 @@ var dropFor = [...]Drop{
 func (r *Relay) relay(b *batch, out sender, brought *Attachment, t *tally) error {
 	defer r.counters.publish(t)
 	t.at = b.at
-	r.cutStorms(b, t)
 	receivers := r.table.Receivers()
 	r.seat(b)
 	t.due(b, receivers)

@@ -156,7 +156,7 @@ func (s *trainSender) send(b *batch, to share, t *tally) error {
 // gatherAll adds the messages for receivers in ascending order of number.
 func (s *trainSender) gatherAll(run []*peers.Peer) error {
 	b := s.batch
-	spoke, onHold := walkFrom(b.speakers, run), walkFrom(b.held, run)
+	spoke := walkFrom(b.speakers, run)
 	for _, p := range run {
 		plan := &s.shared
 		if spoke.meets(p) {
@@ -169,7 +169,7 @@ func (s *trainSender) gatherAll(run []*peers.Peer) error {
 				s.make(plan, p)
 			}
 		}
-		if reason, ok := b.leavesOut(p, &onHold); ok {
+		if reason, ok := b.leavesOut(p); ok {
 			if n := len(plan.vectors); n > 0 {
 				s.tally.dropOf(p, reason, n)
 			}

@@ -22,6 +22,10 @@ type socket interface {
 	// put into a batch. The goroutine that receives calls it.
 	holds() bool
 
+	// emptied reports whether nothing more waited in the kernel after the last
+	// receive. The goroutine that receives calls it.
+	emptied() bool
+
 	// answer sends a datagram to one that is no peer, and reports whether it
 	// left. It gives way to what is sent to peers. The goroutine that receives
 	// calls it.

@@ -25,13 +25,13 @@ const (
 	DropJoinRate                     // its sender is unknown, and too many join at the moment
 	DropPeerRate                     // its sender is over Limits.PeerDatagrams or PeerBytes
 	DropStorm                        // it goes round in a loop: its sender brings back what was relayed already
+	DropWithheld                     // it is one of a few that are withheld to find out whether it goes round in a loop
 	DropReceiveQueueFull             // the kernel's receive queue was full, or, seldom, the checksum was wrong
 
 	// On the way out, counted once a receiver.
 
 	DropEgressLimit  // the relay is over Limits.EgressBytes
 	DropQuarantined  // the network says that the receiver cannot be reached
-	DropHeld         // the receiver is left out for a moment, to see whether it only brings back what it gets
 	DropTooBig       // longer than the way to the receiver can carry (EMSGSIZE)
 	DropFiltered     // a firewall on this machine forbids it (EPERM)
 	DropUnreachable  // no route to the receiver (ENETUNREACH, EHOSTUNREACH, …)
@@ -51,8 +51,8 @@ const _ = uint(peers.DropReasons - drops)
 func (d Drop) String() string {
 	return [drops]string{
 		"rule", "banned", "table_full", "address_full", "never_a_peer", "may_not_send",
-		"unproven", "bad_proof", "join_rate", "peer_rate", "storm", "receive_queue_full",
-		"egress_limit", "quarantined", "held", "too_big", "filtered", "unreachable", "no_buffer", "queue_full", "disconnected", "stopped", "send_failed",
+		"unproven", "bad_proof", "join_rate", "peer_rate", "storm", "withheld", "receive_queue_full",
+		"egress_limit", "quarantined", "too_big", "filtered", "unreachable", "no_buffer", "queue_full", "disconnected", "stopped", "send_failed",
 	}[d]
 }
 

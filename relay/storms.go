@@ -3,6 +3,7 @@ package relay
 import (
 	"hash/maphash"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,70 +15,132 @@ import (
 // the minute; what is left out is counted.
 const linesPerMinute = 10
 
-// Storms is the watch for loops, and what is said of them.
+// storms is the watch for loops, and what is known and logged of it.
 type storms struct {
 	watch *storm.Watch
 	seed  maphash.Seed
 
 	cut cutPeers
 
-	saying peers.Bucket  // bounds the log
-	unsaid atomic.Uint64 // lines that were left out since the last
+	logLimit peers.Bucket
+	unlogged atomic.Uint64 // lines that were left out since the last
 }
 
 func newStorms() *storms { return &storms{watch: storm.New(), seed: maphash.MakeSeed()} }
 
-// cutStorms takes out of the batch what goes round in a loop.
-func (r *Relay) cutStorms(b *batch, t *tally) {
+// filterStorms takes out of the batch what goes round in a loop, and the few
+// datagrams that are withheld to find out whether there is one. Emptied says that
+// nothing more waited in the socket.
+func (r *Relay) filterStorms(b *batch, emptied bool, t *tally) {
 	var hashes [maxBatch]uint64
 	for i := range b.datagrams {
 		hashes[i] = maphash.Bytes(r.storms.seed, b.datagrams[i].Payload)
 	}
 	kept := 0
-	r.storms.watch.Begin(b.at)
+	r.storms.watch.Begin(b.at, emptied)
 	for i, d := range b.datagrams {
-		if r.storms.watch.Note(hashes[i], b.origins[i]) {
-			if origin := b.origins[i]; origin != nil {
-				t.dropOf(origin, DropStorm, 1)
-			} else {
-				t.drop(DropStorm, 1, d.From)
-			}
+		origin := b.origins[i]
+		reason := DropStorm
+		switch r.storms.watch.Note(hashes[i], origin) {
+		case storm.Pass:
+			b.datagrams[kept], b.origins[kept] = d, origin
+			kept++
 			continue
+		case storm.Withheld:
+			reason = DropWithheld
 		}
-		b.datagrams[kept], b.origins[kept] = d, b.origins[i]
-		kept++
+		if origin != nil {
+			t.dropOf(origin, reason, 1)
+		} else {
+			t.drop(reason, 1, d.From)
+		}
 	}
 	b.datagrams, b.origins = b.datagrams[:kept], b.origins[:kept]
-	r.storms.say(r.storms.watch.End(), b.at, r.log)
-	b.held = r.storms.watch.Held()
+	r.storms.report(r.storms.watch.End(), b.at, r.log)
 }
 
-// say logs what the watch has done.
-func (s *storms) say(events []storm.Event, at int64, log *slog.Logger) {
+// report logs what the watch has found.
+func (s *storms) report(events []storm.Event, at int64, log *slog.Logger) {
 	for _, e := range events {
 		s.cut.note(e, at)
-		if e.Kind == storm.Held {
-			log.Debug("held to see whether it goes on repeating", "peer", e.Addr, "repeats_per_second", e.Repeats)
+		if e.Kind == storm.Suspected {
+			log.Debug("a peer repeats what others send: looking for a loop", "peer", e.Addr, "repeats_per_second", e.Rate)
 			continue
 		}
-		if !s.saying.Take(linesPerMinute, 1, at/60) {
-			s.unsaid.Add(1)
+		if !s.logLimit.Take(linesPerMinute, 1, at/60) {
+			s.unlogged.Add(1)
 			continue
 		}
 		var more []any
-		if unsaid := s.unsaid.Swap(0); unsaid > 0 {
-			more = []any{"such_lines_left_out", unsaid}
+		if unlogged := s.unlogged.Swap(0); unlogged > 0 {
+			more = []any{"such_lines_left_out", unlogged}
 		}
 		switch e.Kind {
 		case storm.Cut:
-			log.Warn("storm cut: a peer keeps bringing back what was relayed already", append([]any{"peer", e.Addr,
-				"repeats_per_second", e.Repeats, "hint", advice[DropStorm]}, more...)...)
+			log.Warn("storm cut: a peer returns what it is sent", append([]any{"peer", e.Addr,
+				"repeats_per_second", e.Rate, "hint", advice[DropStorm]}, more...)...)
 		case storm.Cleared:
-			log.Info("no storm: a peer that repeats what others send does so on its own", append([]any{"peer", e.Addr,
-				"repeats_per_second", e.Repeats}, more...)...)
+			log.Info("no storm: a peer that repeats what others send produces it", append([]any{"peer", e.Addr,
+				"repeats_per_second", e.Rate}, more...)...)
 		case storm.Released:
-			log.Info("storm over: the peer is not cut any more", append([]any{"peer", e.Addr,
+			log.Info("storm over: the peer is no longer cut", append([]any{"peer", e.Addr,
 				"dropped", e.Dropped, "after", e.For.Round(time.Millisecond)}, more...)...)
+		case storm.Talking:
+			log.Warn("two peers answer each other, perhaps in a loop", append([]any{"peer", e.Addr, "other", e.Other,
+				"datagrams_per_second", e.Rate, "hint", talkAdvice}, more...)...)
 		}
 	}
 }
+
+// longestCut is how long a peer is cut at most, see package storm.
+const longestCut = int64(60 * time.Second)
+
+// cutPeers are those that are cut in a storm, as the watch has told. It knows of
+// at most 1,024.
+type cutPeers struct {
+	mu    sync.Mutex
+	since map[uint64]int64 // by number; guarded by mu
+}
+
+// note is told of each event. Those of two batches may come in the wrong order,
+// so a cut that is over is found by its time, too.
+func (c *cutPeers) note(e storm.Event, at int64) {
+	if e.Kind != storm.Cut && e.Kind != storm.Released {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e.Kind == storm.Released {
+		delete(c.since, e.Number)
+		return
+	}
+	if c.since == nil {
+		c.since = make(map[uint64]int64)
+	}
+	for number, since := range c.since {
+		if at-since >= longestCut {
+			delete(c.since, number)
+		}
+	}
+	c.since[e.Number] = at
+}
+
+// until returns until when p is cut at most.
+func (c *cutPeers) until(p *peers.Peer, at int64) (until int64, cut bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	since, cut := c.since[p.Number()]
+	return since + longestCut, cut && at < since+longestCut
+}
+
+// talkAdvice is what an operator can do about two peers that answer each other.
+const talkAdvice = "if this is not intended, stop one of them; limits.peer_datagrams_per_second bounds it"
+
+// A Talk is two peers that answer each other, see [storm.Talk].
+type Talk = storm.Talk
+
+// Talks returns the pairs of peers that answer each other at the moment, more
+// than a thousand times per second, with payloads that differ: perhaps in a
+// loop, which the relay cannot tell from a conversation, and leaves alone. Any
+// goroutine may call it.
+func (r *Relay) Talks() []Talk { return r.storms.watch.Talks() }

@@ -2,118 +2,137 @@ package storm
 
 import (
 	"cmp"
+	"math"
+	"math/bits"
 	"net/netip"
 	"slices"
 
 	"udprelay/peers"
 )
 
-// A standing says what is done about a peer.
+// A standing says what the watch does about a peer.
 type standing uint8
 
 const (
 	watched standing = iota
-	onTrial
-	isCut
+	suspect          // a trial is deciding about it
+	isCut            // what it returns is dropped
 )
 
-// An account is kept for a peer with many repeats. It holds the peer itself
-// no longer than a window or a trial.
+// An account is what the watch knows of a peer that brings many repeats, or
+// many new payloads. Rates are per window.
 type account struct {
 	number   uint64
 	addr     netip.AddrPort
-	peer     *peers.Peer // nil: it has brought no repeat in this window, nor is it on trial
+	opened   int64
 	standing standing
 
-	repeats uint32                 // in this window
-	recent  [suspectWindows]uint32 // in those before, the last one first
-	streak  int                    // windows in a row that had too many
+	// In this window.
+	repeats  uint32 // payloads that others have brought, too
+	returned uint32 // of these, payloads that came first, a short time ago, from an origin without repeats
+	again    uint32 // of these, payloads that have come for some time, or from this peer before
+	fresh    uint32 // payloads that nobody had brought
 
-	// Of the trial.
-	before uint32 // repeats a window when it began
-	low    int    // windows in a row with less than a quarter of that
+	// Up to the last window.
+	repeatRate, returnedRate, againRate, freshRate float64
 
-	// Of the probe, which is a part of the trial.
-	probed   []uint64 // the payloads that are dropped, by hash; nil: there is none
-	passed   bool     // it is over, and the payloads came all the same
-	probeFor int      // windows that it has lasted
-	missing  int      // windows in a row in which none of them came
-	came     bool     // one of them did, in this window
+	peak uint32 // the most repeats in a window
+	busy uint16 // a bit for each of the last windows: it had repeats
+
+	history [talkSpan]uint32 // new payloads of the last windows, see talks
+
+	trial     trialKind
+	brought   uint64 // a bit for each payload of the sample
+	circling  circlingCounts
+	notBefore int64 // there is no trial before that
+	tries     int   // trials in a row that could not decide
+	strikes   int   // trials that were lost, but are to be confirmed
 
 	// Of the cut.
-	since   int64  // when it began
+	since   int64 // when it began
+	appeal  appeal
 	unquiet int64  // when a payload of others was last dropped
+	lag     int64  // how long the peer takes to return what it was given, as far as the trial has shown
 	dropped uint64 // datagrams
-	cuts    int    // how many, up to now, that were not forgotten
+	cuts    int    // in a row, each within memory of the one before
 
 	// What is remembered.
 	clearedUntil int64
-	clearedFor   uint32 // repeats a window at its trial
+	clearedRate  float64
 	guiltyUntil  int64
-	doubt        bool // a relapse needs a trial
 }
 
-// tooMany reports whether so many repeats in a window, which ended at the time
-// now, make the peer suspect.
-func (a *account) tooMany(repeats uint32, now int64) bool {
-	return repeats >= suspectRepeats && (now >= a.clearedUntil || repeats > growth*a.clearedFor)
+// An appeal acquits a peer that was convicted because a payload came no more,
+// if the peer itself brings it again, when nobody was given it meanwhile.
+type appeal struct {
+	payload uint64 // by hash
+	held    int64  // since when nobody was given it; 0: there is no appeal
 }
 
-// perWindow returns the mean of the recent windows.
-func (a *account) perWindow() uint32 {
-	sum := uint32(0)
-	for _, repeats := range a.recent {
-		sum += repeats
+// clean reports whether the peer with that account, or nil, brings no repeats.
+func (a *account) clean() bool { return a == nil || a.repeatRate < 1 && a.standing == watched }
+
+// closeWindow takes stock of a window, and of the missed ones after it in which
+// nothing came.
+func (a *account) closeWindow(missed int64) {
+	a.peak = max(a.peak, a.repeats)
+	a.busy = busy(a.busy, a.repeats, missed)
+	average(&a.repeatRate, a.repeats, missed)
+	average(&a.returnedRate, a.returned, missed)
+	average(&a.againRate, a.again, missed)
+	average(&a.freshRate, a.fresh, missed)
+	a.repeats, a.returned, a.again, a.fresh = 0, 0, 0, 0
+}
+
+// busy adds a window, and the missed ones, to a bit for each of the last ones.
+func busy(mask uint16, count uint32, missed int64) uint16 {
+	mask <<= 1
+	if count > 0 {
+		mask |= 1
 	}
-	return sum / suspectWindows
+	return mask << min(missed, 16)
+}
+
+// lastTen are the windows that count of those.
+const lastTen = 1<<10 - 1
+
+// average moves a mean over some ten windows on by one, and by the missed ones.
+func average(mean *float64, count uint32, missed int64) {
+	const weight = 0.2
+	*mean += (float64(count) - *mean) * weight
+	if missed > 0 {
+		*mean *= math.Pow(1-weight, float64(min(missed, 1000)))
+	}
+}
+
+// suspicious reports whether the peer brings so many repeats that a trial is
+// to find out why.
+func (a *account) suspicious(now int64) bool {
+	return a.standing == watched && now >= a.notBefore &&
+		a.repeatRate >= suspectRate && bits.OnesCount16(a.busy&lastTen) >= suspectWindows && a.overdue(now)
+}
+
+// overdue reports whether the peer was not cleared lately, or brings far more
+// now.
+func (a *account) overdue(now int64) bool {
+	return now >= a.clearedUntil || a.repeatRate > growth*a.clearedRate
 }
 
 // quiet returns how long the peer must be quiet to be released.
-func (a *account) quiet() int64 {
-	quiet := int64(firstQuiet)
-	for i := 1; i < a.cuts && quiet < longestCut; i++ {
-		quiet *= 2
+func (a *account) quiet() int64 { return min(firstQuiet<<min(a.cuts-1, 8), longestCut) }
+
+// returns reports whether a payload that the peer brings, and which has come
+// before, is one that it was given.
+func (a *account) returns(s *slot, own bool, now int64) bool {
+	if own { // it went round and came back
+		return s.passedWithin(max(ownAgain, a.lag*3/2), now)
 	}
-	return min(quiet, longestCut)
+	return s.passedWithin(max(othersAgain, a.lag*2), now)
 }
 
 // idle reports whether there is nothing to remember of the peer.
 func (a *account) idle(now int64) bool {
-	return a.standing == watched && a.streak == 0 && a.repeats < suspectRepeats && now >= a.clearedUntil && now >= a.guiltyUntil
-}
-
-// drops reports whether a repeat of that hash is dropped for a probe of its
-// peer. The first ones that come are what the probe is made with.
-func (a *account) drops(hash uint64) bool {
-	if slices.Contains(a.probed, hash) {
-		a.came = true
-		return true
-	}
-	if a.probeFor > 0 || len(a.probed) == cap(a.probed) {
-		return false
-	}
-	a.probed = append(a.probed, hash)
-	return true
-}
-
-// passWindow notes that a window of the probe is over, and with the last one
-// ends it, unless it has failed.
-func (a *account) passWindow() {
-	a.probeFor++
-	a.missing++
-	if a.came {
-		a.missing = 0
-	}
-	a.came = false
-	if a.probeFor >= probeWindows && !a.failsProbe() {
-		a.probed, a.passed = nil, true
-	}
-}
-
-// failsProbe reports whether the payloads that were dropped have come no more:
-// then they went round, and who sends on its own would have sent them again.
-func (a *account) failsProbe() bool {
-	return a.probeFor >= probeWindows && a.missing >= missingAtEnd && len(a.probed) > 0
+	return a.standing == watched && a.repeatRate < 0.3 && a.freshRate < talking/2 && a.repeats == 0 && now >= a.clearedUntil && now >= a.guiltyUntil
 }
 
 // find returns the account of the peer with that number, or nil.
@@ -121,65 +140,59 @@ func (w *Watch) find(number uint64) *account {
 	if w.last != nil && w.last.number == number {
 		return w.last
 	}
-	if len(w.accounts) == 0 {
-		return nil
+	if at, found := w.place(number); found {
+		w.last = w.accounts[at]
+		return w.last
 	}
-	at, found := w.place(number)
-	if !found {
-		return nil
-	}
-	w.last = w.accounts[at]
-	return w.last
+	return nil
 }
 
 func (w *Watch) place(number uint64) (at int, found bool) {
 	return slices.BinarySearchFunc(w.accounts, number, func(a *account, number uint64) int { return cmp.Compare(a.number, number) })
 }
 
-// count counts a repeat of origin, whose account is a or nil. There is an
-// account only for a peer that shares so many repeats in this window with at
-// most a few others.
-func (w *Watch) count(a *account, origin *peers.Peer) {
-	if a == nil {
-		shared := &w.shared[origin.Number()%uint64(len(w.shared))]
-		*shared++
-		w.sharing = true
-		if *shared < suspectRepeats {
-			return
-		}
-		if a = w.open(origin); a == nil {
-			return
-		}
-		a.repeats = *shared - 1
-		*shared = 0
-	}
-	a.repeats++
-	if a.peer == nil {
-		a.peer = origin
-	}
+// A sketch counts for peers without an account: together with those whose
+// number leaves the same remainder.
+type sketch [4096]uint32
+
+// count counts for the peer and returns the count.
+func (s *sketch) count(p *peers.Peer) uint32 {
+	n := &s[p.Number()%uint64(len(s))]
+	*n++
+	return *n
 }
 
-// open makes an account for the peer, if need be in the place of one that has
-// nothing but memories. It returns nil if there is no place in this window.
-func (w *Watch) open(p *peers.Peer) *account {
+// open makes an account for the peer, if need be in the place of the one with
+// the fewest repeats. It returns nil if others have more.
+func (w *Watch) open(p *peers.Peer, repeats uint32) *account {
 	if w.full {
 		return nil
 	}
 	if len(w.accounts) >= maxAccounts {
-		at := slices.IndexFunc(w.accounts, func(a *account) bool {
-			return a.standing == watched && a.streak == 0 && a.repeats < suspectRepeats
-		})
-		if at < 0 {
+		if repeats == 0 {
+			return nil
+		}
+		least := slices.MinFunc(w.accounts, func(a, b *account) int { return cmp.Compare(a.weight(), b.weight()) })
+		if least.weight() >= float64(repeats) {
 			w.full = true
 			return nil
 		}
-		w.last = nil
+		at, _ := w.place(least.number)
 		w.accounts = slices.Delete(w.accounts, at, at+1)
+		w.last = nil
 	}
-	a := &account{number: p.Number(), addr: p.Addr()}
+	a := &account{number: p.Number(), addr: p.Addr(), opened: w.now}
 	at, _ := w.place(a.number)
 	w.accounts = slices.Insert(w.accounts, at, a)
 	return a
+}
+
+// weight is what an account is kept for.
+func (a *account) weight() float64 {
+	if a.standing != watched {
+		return math.Inf(1)
+	}
+	return max(a.repeatRate, float64(a.repeats))
 }
 
 // closeIdle closes the accounts that have nothing to remember.

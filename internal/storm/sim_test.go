@@ -3,6 +3,7 @@ package storm
 import (
 	"container/heap"
 	"encoding/binary"
+	"math/rand/v2"
 	"net/netip"
 	"testing"
 	"time"
@@ -48,6 +49,7 @@ func newPeers(count int) []*peers.Peer {
 type sim struct {
 	now    int64
 	queue  agenda
+	random *rand.Rand
 	number int
 	relays []*simRelay
 }
@@ -90,22 +92,33 @@ func (a *agenda) Pop() any {
 // A simRelay takes its time for each datagram and lets few wait, as sockets do.
 type simRelay struct {
 	sim     *sim
+	seed    uint64
 	watch   *Watch // nil: it looks for no loops
 	cost    int64  // of a datagram
 	waiting []arrival
 	space   int // for what waits
 	working bool
 
-	peers []*peers.Peer // all, of whom the neighbours come first
+	peers []*peers.Peer // all; those that are connected come first
 	ways  []func(payloads []uint64)
+	links []func(payloads []uint64)
 
 	received, overflowed int
-	dropped              map[*peers.Peer]int
-	passed               map[uint64]int // how often each payload passed
-	unique               bool           // payloads are: keep passed
-	loops                int            // datagrams that passed for the fourth time or more
-	lastLoop             int64          // when the last of these did
+	returned, withheld   map[*peers.Peer]int // datagrams dropped, by origin
+	receivers            []receiver          // of the connected peers
+	passed               map[uint64]int      // how often each payload passed
+	unique               bool                // payloads are: keep passed
+	loops                int                 // datagrams that passed for the fourth time or more
+	lastLoop             int64               // when the last of these did
 	events               []timedEvent
+}
+
+// A receiver is what a connected peer misses because of the watch.
+type receiver struct {
+	due, lost int
+	last      int64 // when something was last due
+	silent    int64 // for how long nothing came though something was due; longer pauses of all senders count as 20 ms
+	silence   int64 // the longest such time
 }
 
 type timedEvent struct {
@@ -121,16 +134,17 @@ type arrival struct {
 func (s *sim) newRelay(watch bool, peerCount int) *simRelay {
 	r := &simRelay{
 		sim: s, cost: 5 * microsecond, space: 4096, peers: newPeers(peerCount),
-		dropped: map[*peers.Peer]int{}, passed: map[uint64]int{}, lastLoop: -1,
+		returned: map[*peers.Peer]int{}, withheld: map[*peers.Peer]int{}, passed: map[uint64]int{}, lastLoop: -1,
 	}
 	if watch {
-		r.watch = newWatch(hashOf(uint64(len(s.relays))))
+		r.seed = hashOf(hashOf(uint64(len(s.relays))))
+		r.watch = newWatch(r.seed)
 		var tick func()
 		tick = func() {
 			r.note(r.watch.Tick(s.now))
-			s.after(second, tick)
+			s.after(250*millisecond, tick)
 		}
-		s.after(second, tick)
+		s.after(250*millisecond, tick)
 	}
 	s.relays = append(s.relays, r)
 	return r
@@ -139,6 +153,7 @@ func (s *sim) newRelay(watch bool, peerCount int) *simRelay {
 // connect makes the next peer of the relay one that is sent to that way.
 func (r *simRelay) connect(way func(payloads []uint64)) *peers.Peer {
 	r.ways = append(r.ways, way)
+	r.receivers = append(r.receivers, receiver{last: r.sim.now})
 	return r.peers[len(r.ways)-1]
 }
 
@@ -177,6 +192,14 @@ func (r *simRelay) echo(roundTrip int64) *peers.Peer {
 	return p
 }
 
+// jitter returns an interval that is a quarter shorter or longer at most.
+func (s *sim) jitter(every int64) int64 {
+	if s.random == nil {
+		s.random = rand.New(rand.NewPCG(1, 2))
+	}
+	return every*3/4 + s.random.Int64N(every/2+1)
+}
+
 // sends lets the peer send each payload that next returns, every so often,
 // from a time to another.
 func (r *simRelay) sends(p *peers.Peer, every, from, to int64, next func() uint64) {
@@ -184,7 +207,7 @@ func (r *simRelay) sends(p *peers.Peer, every, from, to int64, next func() uint6
 	send = func() {
 		if r.sim.now < to {
 			r.arrive(p, next())
-			r.sim.after(every, send)
+			r.sim.after(r.sim.jitter(every), send)
 		}
 	}
 	r.sim.after(from-r.sim.now, send)
@@ -208,27 +231,47 @@ func (r *simRelay) arrive(from *peers.Peer, payloads ...uint64) {
 func (r *simRelay) step() {
 	n := min(len(r.waiting), 64)
 	out := make([][]uint64, len(r.ways))
-	var held []*peers.Peer
+	links := make([]uint64, 0, n)
 	if r.watch != nil {
-		r.watch.Begin(r.sim.now)
-		held = r.watch.Held()
+		r.watch.Begin(r.sim.now, n < 64)
 	}
 	for _, d := range r.waiting[:n] {
 		r.received++
-		if r.watch != nil && r.watch.Note(hashOf(d.payload), d.from) {
-			r.dropped[d.from]++
+		verdict := Pass
+		if r.watch != nil {
+			verdict = r.watch.Note(hashOf(d.payload^r.seed), d.from)
+		}
+		for i := range r.ways {
+			if p := r.peers[i]; p != d.from {
+				to := &r.receivers[i]
+				to.due++
+				if verdict == Pass {
+					out[i] = append(out[i], d.payload)
+					to.silent = 0
+				} else {
+					to.lost++
+					to.silent += min(r.sim.now-to.last, 20*millisecond)
+					to.silence = max(to.silence, to.silent)
+				}
+				to.last = r.sim.now
+			}
+		}
+		switch verdict {
+		case Returned:
+			r.returned[d.from]++
 			continue
+		case Withheld:
+			r.withheld[d.from]++
+			continue
+		}
+		if d.from != nil {
+			links = append(links, d.payload)
 		}
 		if r.unique {
 			r.passed[d.payload]++
 			if r.passed[d.payload] > 3 {
 				r.loops++
 				r.lastLoop = r.sim.now
-			}
-		}
-		for i := range r.ways {
-			if p := r.peers[i]; p != d.from && !contains(held, p) {
-				out[i] = append(out[i], d.payload)
 			}
 		}
 	}
@@ -242,18 +285,12 @@ func (r *simRelay) step() {
 				r.ways[i](payloads)
 			}
 		}
+		for _, link := range r.links {
+			link(links)
+		}
 		r.working = false
 		r.arrive(nil)
 	})
-}
-
-func contains(list []*peers.Peer, p *peers.Peer) bool {
-	for _, other := range list {
-		if other == p {
-			return true
-		}
-	}
-	return false
 }
 
 func (r *simRelay) note(events []Event) {
@@ -275,20 +312,20 @@ func (r *simRelay) kinds(p *peers.Peer) (kinds []Kind) {
 func (r *simRelay) log(t *testing.T) {
 	t.Helper()
 	for i, e := range r.events {
-		if i == 12 {
+		if i == 24 {
 			t.Logf("... and %d events more", len(r.events)-i)
 			break
 		}
-		t.Logf("%v: %v %v, %d repeats/s, %d dropped in %v", time.Duration(e.at), e.Kind, e.Addr, e.Repeats, e.Dropped, e.For)
+		t.Logf("%v: %v %v, %d/s, %d dropped in %v", time.Duration(e.at), e.Kind, e.Addr, e.Rate, e.Dropped, e.For)
 	}
 }
 
 // wantUntouched checks that nothing was done about anybody.
 func (r *simRelay) wantUntouched(t *testing.T) {
 	t.Helper()
-	if len(r.events) > 0 || len(r.dropped) > 0 || r.watch.Held() != nil {
+	if len(r.events) > 0 || len(r.returned) > 0 || len(r.withheld) > 0 {
 		r.log(t)
-		t.Errorf("want nobody touched, got %d events, drops %v, held %v", len(r.events), r.dropped, r.watch.Held())
+		t.Errorf("want no peer touched, got %d events, returned %v, withheld %v", len(r.events), r.returned, r.withheld)
 	}
 }
 

@@ -1,96 +1,125 @@
 package storm
 
 import (
+	"math/bits"
 	"math/rand/v2"
 	"net/netip"
-	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"udprelay/peers"
 )
 
 const (
-	window = int64(100 * time.Millisecond)
+	window = int64(100e6)
 
-	repeatFrom     = 8  // times that a payload must have come
-	suspectRepeats = 50 // in a window
-	suspectWindows = 3  // in a row
-	mostPatience   = 2  // windows more, by chance
+	suspectRate    = 4.0 // repeats per window: some 50 per second, for a while
+	suspectWindows = 3   // of the last ten must have some
+	openRate       = 2   // repeats in a window, for an account
+	againTicks     = 4   // in which a payload must have come, some 50 ms, to be one that comes again
 
-	shortestTrial = 3 * window // since the last suspect has joined it
-	longestTrial  = 20 * window
-	lastJoin      = 10 * window // after the beginning of the trial
-	lowToEnd      = 2           // windows below a quarter of each, to end the trial
-	lowAtEnd      = 5           // windows below a quarter of one, at the end, to cut it
+	// Where there are so many new payloads per window, a peer that brings less
+	// than a part in leastReturned of them does not return what it gets, unless
+	// its repeats outnumber them by mostRepeats.
+	someNew       = 2.0
+	manyNew       = 5.0 // are enough for a sampled trial
+	leastReturned = 4
+	mostRepeats   = 10
 
-	probePayloads = 16 // that are dropped in a probe
-	probeWindows  = 6  // that it lasts at least
-	missingAtEnd  = 2  // windows without those payloads, at the end, to cut the peer
+	// A payload passes again after so long, or more if the loop takes longer,
+	// though the peer that brings it is cut: of another origin, of its own.
+	othersAgain = int64(2e9)
+	ownAgain    = int64(500e6)
 
-	firstQuiet = int64(2 * time.Second)
-	longestCut = int64(60 * time.Second)
-	remember   = int64(10 * time.Minute)
-	growth     = 4 // of the repeats of a peer that was cleared, to suspect it again
+	firstQuiet = int64(2e9)
+	longestCut = int64(60e9)
+	memory     = int64(600e9)
+	growth     = 2 // of the repeats of a peer that was cleared, to suspect it again
+
+	mostPause  = int64(50e6)  // that counts as one, see Watch.active
+	judgeEvery = int64(2e6)   // in a trial
+	firstPause = int64(250e6) // after a trial that could not decide; then twice as long each time
 
 	maxAccounts = 1024
+)
+
+// A Verdict says what to do with a datagram.
+type Verdict uint8
+
+const (
+	Pass     Verdict = iota
+	Returned         // drop it: its origin is cut, and returns what it was given
+	Withheld         // drop it: it is in the sample of a trial
 )
 
 // A Kind says what an [Event] is about.
 type Kind uint8
 
 const (
-	Held     Kind = iota // the peer is on trial: nothing is sent to it
-	Cut                  // what it brings again is dropped
-	Cleared              // it sends on its own
-	Released             // it is not cut any more
+	Suspected Kind = iota // a trial is to find out whether the peer returns what it is given
+	Cut                   // what it returns is dropped
+	Cleared               // it produces what it repeats
+	Released              // it is not cut any more
+	Talking               // it and Other answer each other, see Talk
 )
 
-// String returns the kind in a word or two.
-func (k Kind) String() string { return [...]string{"held", "cut", "cleared", "released"}[k] }
+// String returns the kind in a word.
+func (k Kind) String() string {
+	return [...]string{"suspected", "cut", "cleared", "released", "talking"}[k]
+}
 
 // An Event is a change for one peer.
 type Event struct {
 	Kind   Kind
 	Number uint64 // of the peer
 	Addr   netip.AddrPort
+	Other  netip.AddrPort // Talking
 
-	Repeats uint64        // Held, Cut, Cleared: a second, before it was held or cut
-	Dropped uint64        // datagrams: Cleared: during the trial; Released: during the cut
+	Rate    uint64        // repeats per second; Talking: datagrams per second of each of the two
+	Dropped uint64        // Released: datagrams
 	For     time.Duration // Released: how long it was cut
 }
+
+type trialKind uint8
+
+const (
+	none trialKind = iota
+	sampled
+	circling
+	trialKinds
+)
 
 // A Watch looks at the datagrams that a relay receives. Any goroutine may call
 // its methods; but from Begin to End others wait.
 type Watch struct {
-	held atomic.Pointer[[]*peers.Peer]
-
-	mu   sync.Mutex // guards what follows
-	now  int64
-	unit uint32 // now, as the table counts it
-	mark uint8  // now, as the table marks other origins
+	mu     sync.Mutex // guards what follows
+	now    int64
+	mark   uint8 // now, as the table marks other origins
+	active int64 // time in which something came: pauses count as mostPause
 
 	seen seen
 
 	windowEnd int64 // 0: there was no window yet
 
-	shared   [4096]uint32 // repeats in this window of peers without an account
-	sharing  bool         // there are any
-	accounts []*account   // in ascending order of number
-	last     *account     // the one that was found last, or nil
-	full     bool         // no account can be opened in this window
-	cuts     int          // accounts that are cut
-	random   uint64       // what patience is drawn from
-	patience int          // windows that make a suspect, beyond suspectWindows
+	repeats, news sketch // in this window, of peers without an account
+	counted       bool   // they have counted something
+	clean         uint32 // payloads in this window that nobody had brought, from origins without repeats
+	cleanRate     float64
+	cleanBusy     uint16 // as of an account
 
-	trial struct {
-		on        bool
-		began     int64
-		joined    int64 // when the last suspect joined
-		notBefore int64 // when it may end
-		postponed bool
-	}
+	linkRepeats    uint32 // in this window
+	linkRepeatRate float64
+
+	accounts []*account // in ascending order of number
+	last     *account   // the one that was found last, or nil
+	full     bool       // no account can be opened in this window
+	cuts     int        // accounts that are cut
+	random   *rand.Rand
+
+	judged   int64 // when, in active time, what trials have shown was last looked at
+	sampled  sampledTrial
+	circling circlingTrial
+	talks    talks
 
 	events []Event
 }
@@ -98,75 +127,139 @@ type Watch struct {
 // New returns a watch that has seen nothing.
 func New() *Watch { return newWatch(rand.Uint64()) }
 
-func newWatch(seed uint64) *Watch {
-	w := &Watch{random: seed}
-	w.drawPatience()
-	return w
-}
+func newWatch(seed uint64) *Watch { return &Watch{random: rand.New(rand.NewPCG(seed, 0))} }
 
-// drawPatience decides how long the next suspect is waited for beyond the
-// need. Two relays that hold each other at the same time are both silent, and
-// convict each other; so they must not begin at the same time each time.
-func (w *Watch) drawPatience() {
-	w.random = w.random*6364136223846793005 + 1442695040888963407
-	w.patience = int(w.random >> 33 % (mostPatience + 1))
-}
+func (w *Watch) draw() uint64 { return w.random.Uint64() }
 
 // Begin begins a batch at the time now, in nanoseconds from any moment. The
-// caller calls Note for each datagram, in order, and then End.
-func (w *Watch) Begin(now int64) {
+// caller calls Note for each datagram, in order, and then End. Emptied says
+// that nothing more waited to be received after the batch: what others have
+// sent before is in it, or in batches before it.
+func (w *Watch) Begin(now int64, emptied bool) {
 	w.mu.Lock()
-	w.advance(now)
+	w.advance(now, emptied)
 }
 
-// Note notes a datagram whose payload has that hash, and reports whether to
-// drop it. The hash should depend on a secret (see hash/maphash), or who knows
-// it can make two payloads look like one. Origin is nil if a link brought it.
-func (w *Watch) Note(hash uint64, origin *peers.Peer) (drop bool) {
+// Note notes a datagram whose payload has that hash, and says what to do with
+// it. The hash should depend on a secret (see hash/maphash), or it could be
+// known which payloads look alike. Origin is nil if a link brought it.
+func (w *Watch) Note(hash uint64, origin *peers.Peer) Verdict {
 	var number uint64
 	if origin != nil {
 		number = origin.Number()
 	}
-	s, known := w.seen.find(hash, w.unit)
+	s, known := w.seen.find(hash, w.now)
 	if !known {
-		s.first, s.count = uint32(number), 1
-		return false
-	}
-	if s.count < 255 {
-		s.count++
+		s.first = uint32(number)
+		clean := w.noteNew(origin)
+		if clean {
+			s.ticks |= fromClean
+		}
+		if w.sampled.on && clean && w.sampled.take(hash, number, w.now) {
+			return Withheld
+		}
+		s.passed = unitAt(w.now)
+		return Pass
 	}
 	own := s.first == uint32(number)
-	mixed := !own
+	repeat := !own
 	if own {
-		mixed = s.mixed(w.mark)
+		repeat = s.mixed(w.mark)
 	} else {
 		s.other = w.mark
 	}
-	repeat := mixed && s.count >= repeatFrom
-	if origin != nil && (repeat || w.cuts > 0) {
-		a := w.find(number)
-		if repeat {
-			w.count(a, origin)
-			if a != nil && a.standing == onTrial && a.probed != nil && a.drops(hash) {
-				a.dropped++
-				return true
-			}
-		}
-		if a != nil && a.standing == isCut && (!own || w.unit-s.passed < passesAgain) {
+	var a *account
+	if origin != nil && len(w.accounts) > 0 {
+		a = w.find(number)
+	}
+	if origin == nil {
+		w.linkRepeats++
+	} else if repeat {
+		a = w.count(a, origin, s, own)
+	}
+	if w.sampled.on && w.sampled.note(hash, a, w.now) {
+		return Withheld
+	}
+	if a != nil && a.standing == isCut {
+		if a.appeal.held > 0 && a.appeal.payload == hash && !s.passedWithin(w.now-a.appeal.held, w.now) {
+			w.acquit(hash)
+		} else if a.returns(s, own, w.now) {
 			a.dropped++
-			if mixed {
+			if repeat {
 				a.unquiet = w.now
 			}
-			return true
+			return Returned
 		}
 	}
-	s.passed = w.unit
-	return false
+	if repeat && w.circling.on && s.again(own) && w.circling.note(hash, a, w) {
+		return Withheld
+	}
+	s.passed = unitAt(w.now)
+	return Pass
+}
+
+// noteNew notes a payload that has not come before. It reports
+// whether its origin brings no repeats.
+func (w *Watch) noteNew(origin *peers.Peer) (clean bool) {
+	if origin == nil {
+		return w.linkRepeatRate < 1
+	}
+	var a *account
+	if len(w.accounts) > 0 {
+		a = w.find(origin.Number())
+	}
+	if a == nil {
+		w.counted = true
+		if w.news.count(origin) >= talking {
+			a = w.open(origin, 0)
+		}
+	}
+	if a != nil {
+		a.fresh++
+	}
+	if clean = a.clean(); clean {
+		w.clean++
+	}
+	return clean
+}
+
+// count counts a repeat of origin, whose account is a or nil, and returns the
+// account, if there is one now: there is for a peer that shares so many repeats
+// in this window with at most a few others.
+func (w *Watch) count(a *account, origin *peers.Peer, s *slot, own bool) *account {
+	if a == nil {
+		n := w.repeats.count(origin)
+		w.counted = true
+		if n < openRate {
+			return nil
+		}
+		if a = w.open(origin, n); a == nil {
+			return nil
+		}
+		a.repeats, a.again = n-1, n-1
+	}
+	a.repeats++
+	switch {
+	case s.again(own):
+		a.again++
+	case s.ticks&fromClean != 0:
+		a.returned++
+	}
+	return a
 }
 
 // End ends the batch and returns what has happened since the last call of End
 // or Tick.
 func (w *Watch) End() []Event {
+	if (w.sampled.on || w.circling.on) && w.active-w.judged >= judgeEvery {
+		w.judged = w.active
+		if w.sampled.on {
+			w.sampled.judge(w)
+		}
+		if w.circling.on {
+			w.circling.judge(w)
+		}
+	}
 	events := w.events
 	w.events = nil
 	w.mu.Unlock()
@@ -174,216 +267,158 @@ func (w *Watch) End() []Event {
 }
 
 // Tick does what is due also if nothing comes, and returns what has happened.
-// It is to be called every second at least, better more often: a trial after
-// which all is silent ends with the second call.
+// It should be called several times per second.
 func (w *Watch) Tick(now int64) []Event {
-	w.Begin(now)
+	w.Begin(now, false)
 	return w.End()
 }
 
-// Held returns the peers to which nothing is to be sent at the moment, in
-// ascending order of number: nil nearly always. The slice stays as it is.
-func (w *Watch) Held() []*peers.Peer {
-	if held := w.held.Load(); held != nil {
-		return *held
-	}
-	return nil
-}
-
-// advance closes the windows that have ended.
-func (w *Watch) advance(now int64) {
-	if w.windowEnd == 0 && w.now == 0 {
+// advance goes on to the time now and closes the windows that have ended.
+func (w *Watch) advance(now int64, emptied bool) {
+	if w.windowEnd == 0 {
 		w.now, w.windowEnd = now, now+window
 	}
-	w.now = max(now, w.now) // batches of several goroutines may overtake each other
-	w.unit, w.mark = uint32(uint64(w.now)>>unitBits), markAt(w.now)
+	now = max(now, w.now) // batches of several goroutines may overtake each other
+	w.active += min(now-w.now, mostPause)
+	w.now = now
+	w.mark = markAt(w.now)
+	if w.circling.on {
+		w.circling.step(w, emptied)
+	}
 	if w.now < w.windowEnd {
 		return
 	}
-	if w.sharing {
-		clear(w.shared[:])
-		w.sharing = false
+	missed := (w.now - w.windowEnd) / window
+	w.windowEnd += (missed + 1) * window
+	if w.counted {
+		clear(w.repeats[:])
+		clear(w.news[:])
+		w.counted = false
 	}
 	w.full = false
-	w.closeWindow(w.windowEnd)
-	missed := (w.now - w.windowEnd) / window
-	if missed > 0 {
-		w.miss(missed)
+	average(&w.cleanRate, w.clean, missed)
+	w.cleanBusy = busy(w.cleanBusy, w.clean, missed)
+	average(&w.linkRepeatRate, w.linkRepeats, missed)
+	w.clean, w.linkRepeats = 0, 0
+	w.talks.closeWindow(w, missed)
+	for _, a := range w.accounts {
+		a.closeWindow(missed)
 	}
-	w.windowEnd += (missed + 1) * window
-	w.judge()
-	w.release()
+	w.tryAll()
+	w.releaseAll()
 	w.closeIdle()
 }
 
-// closeWindow takes stock of the window that ended at the time end.
-func (w *Watch) closeWindow(end int64) {
+// tryAll begins the trials for peers that bring too many repeats. All others
+// that bring repeats take part in a trial that begins, so that it serves for
+// them, too.
+func (w *Watch) tryAll() {
+	var begin [trialKinds]bool
 	for _, a := range w.accounts {
-		repeats := a.repeats
-		a.repeats = 0
-		copy(a.recent[1:], a.recent[:])
-		a.recent[0] = repeats
-		switch a.standing {
-		case onTrial:
-			a.low++
-			if repeats*4 >= a.before {
-				a.low = 0
-			}
-			if a.probed != nil {
-				a.passWindow()
-			}
-			continue
-		case watched:
-			a.streak++
-			if !a.tooMany(repeats, end) {
-				a.streak = 0
-			}
-			switch {
-			case a.streak > 0 && end < a.guiltyUntil && !a.doubt:
-				w.cut(a, repeats)
-			case a.streak >= suspectWindows+w.patience || w.trial.on && a.streak >= suspectWindows:
-				w.try(a)
-			}
-		}
-		if a.standing != onTrial {
-			a.peer = nil
+		if a.suspicious(w.now) {
+			begin[w.trialFor(a)] = true
 		}
 	}
-	if w.trial.on && end >= w.trial.began+shortestTrial {
-		w.probe()
+	if begin[sampled] {
+		if !w.sampled.on {
+			w.sampled.begin(w)
+		}
+		w.enroll(sampled) // also later: what each peer brings of the sample is noted of all
 	}
-	w.publishHeld()
-}
-
-// probe begins to drop some payloads of the suspect with most repeats, of those
-// that go on as before though nothing is sent to them: where datagrams go round
-// one way only, the peer that brings them is not the one that they are sent to.
-// One at a time, so that little of honest senders is lost.
-func (w *Watch) probe() {
-	var most *account
-	for _, a := range w.accounts {
-		if a.standing != onTrial {
-			continue
-		}
-		if a.probed != nil {
-			return
-		}
-		if a.low == 0 && !a.passed && (most == nil || a.recent[0] > most.recent[0]) {
-			most = a
-		}
-	}
-	if most != nil {
-		most.probed = make([]uint64, 0, probePayloads)
-		most.probeFor, most.missing, most.came = 0, 0, false
+	if begin[circling] && !w.circling.on {
+		w.circling.begin(w)
+		w.enroll(circling)
 	}
 }
 
-// miss takes note that there was no call in so many windows: either nothing
-// came, or this program stood still. So a trial is not judged before there
-// was time to receive what waits; but once only, for else a trial of peers
-// that fell silent would not end.
-func (w *Watch) miss(windows int64) {
+func (w *Watch) enroll(kind trialKind) {
 	for _, a := range w.accounts {
-		a.streak = 0
-		a.recent = [suspectWindows]uint32{}
-		if a.standing == onTrial {
-			a.low = int(min(int64(a.low)+windows, lowAtEnd))
+		if a.standing == watched && w.now >= a.notBefore && a.overdue(w.now) && a.repeatRate >= 1 && w.trialFor(a) == kind {
+			w.try(a, kind)
 		}
-	}
-	if w.trial.on && windows >= 2 && !w.trial.postponed {
-		w.trial.postponed = true
-		w.trial.notBefore = w.now + 2*window
 	}
 }
 
-// try puts the peer on trial, unless the trial that there is is near its end.
-func (w *Watch) try(a *account) {
-	t := &w.trial
-	if t.on && w.now > t.began+lastJoin {
-		return
+// trialFor returns the kind of trial that can decide about a peer that brings
+// repeats, or none if it is clear without one: because it does not return the
+// new payloads of others, or because it brings each payload once, as one of
+// several receivers of the same source.
+func (w *Watch) trialFor(a *account) trialKind {
+	if w.cleanRate >= someNew && bits.OnesCount16(w.cleanBusy&lastTen) >= suspectWindows {
+		returns := a.returnedRate >= w.cleanRate/leastReturned
+		if returns && w.cleanRate >= manyNew {
+			return sampled
+		}
+		if !returns && a.repeatRate <= w.cleanRate*mostRepeats {
+			return none
+		}
 	}
-	if !t.on {
-		t.on, t.began, t.notBefore, t.postponed = true, w.now, 0, false
+	if a.againRate >= a.repeatRate/4 {
+		return circling
 	}
-	t.joined = w.now
-	a.standing, a.before, a.low, a.dropped = onTrial, a.perWindow(), 0, 0
-	a.probed, a.passed = nil, false
-	w.tell(Event{Kind: Held, Repeats: perSecond(a.before)}, a)
+	return none
 }
 
-// judge ends the trial if it is time.
-func (w *Watch) judge() {
-	t := &w.trial
-	if !t.on || w.now < t.notBefore {
-		return
-	}
-	for _, a := range w.accounts {
-		if a.standing == onTrial && a.failsProbe() {
-			a.peer, a.streak, a.probed = nil, 0, nil
-			w.cut(a, a.before)
-		}
-	}
-	w.publishHeld()
-	if w.now < t.joined+shortestTrial {
-		return
-	}
-	needs := lowAtEnd
-	if w.now < t.began+longestTrial {
-		needs = lowToEnd
-		for _, a := range w.accounts {
-			if a.standing == onTrial && a.low < lowToEnd {
-				return
-			}
-		}
-	}
-	for _, a := range w.accounts {
-		if a.standing != onTrial {
-			continue
-		}
-		a.peer, a.streak, a.probed, a.standing = nil, 0, nil, watched
-		if a.low >= needs {
-			w.cut(a, a.before)
-			continue
-		}
-		// Before the trial a storm may have left it little room.
-		a.clearedUntil, a.clearedFor = w.now+remember, max(a.before, slices.Max(a.recent[:]))
-		a.guiltyUntil, a.cuts = 0, 0
-		w.tell(Event{Kind: Cleared, Repeats: perSecond(a.before), Dropped: a.dropped}, a)
-	}
-	t.on = false
-	w.drawPatience()
-	w.publishHeld()
+func (w *Watch) try(a *account, kind trialKind) {
+	a.standing, a.trial, a.lag = suspect, kind, 0
+	a.circling = circlingCounts{}
+	w.tell(Event{Kind: Suspected, Rate: perSecond(a.repeatRate)}, a)
 }
 
-// cut begins to drop what the peer brings again.
-func (w *Watch) cut(a *account, repeats uint32) {
+// cut begins to drop what the peer returns.
+func (w *Watch) cut(a *account) {
 	if w.now >= a.guiltyUntil {
 		a.cuts = 0
 	}
 	w.cuts++
 	a.cuts++
-	a.standing, a.streak, a.clearedUntil = isCut, 0, 0
+	a.standing, a.trial, a.strikes, a.tries, a.clearedUntil = isCut, none, 0, 0, 0
 	a.since, a.unquiet, a.dropped = w.now, w.now, 0
-	w.tell(Event{Kind: Cut, Repeats: perSecond(repeats)}, a)
+	w.tell(Event{Kind: Cut, Rate: perSecond(a.repeatRate)}, a)
 }
 
-// release ends the cuts whose time is over.
-func (w *Watch) release() {
+// clear does not suspect the peer for long.
+func (w *Watch) clear(a *account) {
+	a.standing, a.trial, a.strikes, a.tries, a.cuts = watched, none, 0, 0, 0
+	a.clearedUntil, a.clearedRate, a.guiltyUntil = w.now+memory, max(a.repeatRate, float64(a.peak)), 0
+	w.tell(Event{Kind: Cleared, Rate: perSecond(a.repeatRate)}, a)
+}
+
+// postpone has a peer, about which a trial could not decide, tried again later.
+func (w *Watch) postpone(a *account) {
+	a.standing, a.trial, a.notBefore = watched, none, w.now+firstPause<<min(a.tries, 6)
+	a.tries++
+}
+
+// acquit clears the peers that were convicted because the payload came no more.
+func (w *Watch) acquit(payload uint64) {
+	for _, a := range w.accounts {
+		if a.standing == isCut && a.appeal.held > 0 && a.appeal.payload == payload {
+			w.release(a)
+			w.clear(a)
+		}
+	}
+}
+
+// releaseAll ends the cuts whose time is over.
+func (w *Watch) releaseAll() {
 	if w.cuts == 0 {
 		return
 	}
 	for _, a := range w.accounts {
-		if a.standing != isCut || w.now-a.unquiet < a.quiet() && w.now-a.since < longestCut {
-			continue
+		if a.standing == isCut && (w.now-a.unquiet >= a.quiet() || w.now-a.since >= longestCut) {
+			if a.dropped > 0 {
+				a.guiltyUntil = w.now + memory
+			}
+			w.release(a)
 		}
-		w.cuts--
-		a.standing = watched
-		a.doubt = a.dropped == 0 || a.recent[0] >= suspectRepeats
-		if a.dropped > 0 {
-			a.guiltyUntil = w.now + remember
-		}
-		w.tell(Event{Kind: Released, Dropped: a.dropped, For: time.Duration(w.now - a.since)}, a)
 	}
+}
+
+func (w *Watch) release(a *account) {
+	w.cuts--
+	a.standing, a.appeal = watched, appeal{}
+	w.tell(Event{Kind: Released, Dropped: a.dropped, For: time.Duration(w.now - a.since)}, a)
 }
 
 // tell adds an event. There are at most a few of each account between two
@@ -393,31 +428,13 @@ func (w *Watch) tell(e Event, a *account) {
 	w.events = append(w.events, e)
 }
 
-// publishHeld makes the list of Held anew if it has changed.
-func (w *Watch) publishHeld() {
-	before := len(w.Held())
-	count := 0
-	for _, a := range w.accounts {
-		if a.standing == onTrial {
-			count++
-		}
-	}
-	if count == before { // a trial ends as a whole, and until then nobody leaves it
-		return
-	}
-	if count == 0 {
-		w.held.Store(nil)
-		return
-	}
-	held := make([]*peers.Peer, 0, count)
-	for _, a := range w.accounts {
-		if a.standing == onTrial {
-			held = append(held, a.peer)
-		}
-	}
-	w.held.Store(&held)
+func perSecond(perWindow float64) uint64 {
+	return uint64(perWindow * float64(time.Second) / float64(window))
 }
 
-func perSecond(perWindow uint32) uint64 {
-	return uint64(perWindow) * uint64(time.Second) / uint64(window)
+// Trying reports whether a trial is going on.
+func (w *Watch) Trying() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.sampled.on || w.circling.on
 }

@@ -1,0 +1,249 @@
+package storm
+
+// A circlingTrial decides about peers that bring the same payloads again and
+// again, of which few or none are new.
+//
+// It picks one of these payloads at random and counts for a while how often
+// each suspect brings it, and how often all others. Then that payload is
+// withheld from everyone. From a peer that returns what it is given it comes no
+// more, when what was under way has come, while the others come as before. A
+// peer that goes on to bring it produces it.
+//
+// If there is but one payload, all of it is withheld, so that this part takes
+// some hundredths of a second only, and there are no others to compare with: a
+// peer might be silent just then for a reason of its own, or because another
+// relay has a trial at the same time. So unless that payload comes from nobody
+// any more, a second trial must confirm it. And a peer is acquitted if it is
+// the one that brings the payload again, which it was not given.
+//
+// The times of a trial are those in which something comes: while nothing does,
+// because this program or the senders stand still, nothing can be missed.
+type circlingTrial struct {
+	on    bool
+	nonce uint64
+
+	phase    phase
+	since    int64 // when the phase began
+	random   int64 // part of the time that is counted: two relays should not begin at the same time
+	counted  int64 // how long it was counted
+	held     int64 // when the payload was first withheld
+	heldAt   int64 // the same by the clock
+	measured int64 // from when on it is counted what still comes
+
+	picked  uint64 // the payload, by hash
+	seen    uint64 // repeats that it was picked from
+	came    int64  // when it last came
+	gap     int64  // the longest time between two
+	its     uint64 // repeats of the suspects that are of it, before it was withheld
+	all     uint64 // repeats of the suspects, in the same time
+	most    uint64 // of the suspect that brought it most often
+	survive bool   // it came, from any origin, in the time measured
+	flushed bool   // what waited when it was withheld has been received
+}
+
+type phase uint8
+
+const (
+	picking   phase = iota // a payload
+	counting               // how often each suspect brings it
+	ready                  // it is withheld when it comes next
+	withheld               // what is under way may come
+	measuring              // what still comes
+)
+
+const (
+	pickTime   = int64(50e6)
+	pickFrom   = 32 // repeats are enough to pick one
+	countTime  = int64(100e6)
+	randomTime = int64(300e6)
+	countLimit = int64(1500e6)
+
+	leastBefore  = 2 // times that a suspect must have brought the payload
+	enoughBefore = 4 // times that one should have
+	leastCount   = 6 // times that it must be missing, to cut a peer
+
+	measureTime = int64(10e6) // to clear a peer, at least
+	missingTime = int64(30e6) // to cut one, at least
+
+	// What is withheld is no more than so much time of all repeats.
+	mostWithheld = int64(90e6)
+	longestHold  = int64(6e9)
+)
+
+// CirclingCounts are repeats that a suspect has brought: of the payload that is
+// picked, and of all others, before it was withheld and in the time measured.
+type circlingCounts struct {
+	before, othersBefore, after, othersAfter uint64
+
+	last   int64  // when it last brought the payload since that is withheld; 0: not at all
+	others uint64 // what it has brought since then
+}
+
+// expected returns how often the suspect should have brought the payload in a
+// time in which it has brought so many others.
+func (c *circlingCounts) expected(time int64, others uint64, counted int64) float64 {
+	n := float64(c.before) * float64(time) / float64(counted)
+	if c.othersBefore >= leastCount {
+		n = min(n, float64(c.before)*float64(others)/float64(c.othersBefore))
+	}
+	return n
+}
+
+func (t *circlingTrial) begin(w *Watch) {
+	*t = circlingTrial{on: true, nonce: w.draw(), since: w.active, random: int64(w.draw() % uint64(randomTime))}
+}
+
+// note notes a payload that comes again, and reports whether it is withheld. A
+// is the account of its origin, or nil.
+func (t *circlingTrial) note(hash uint64, a *account, w *Watch) (withhold bool) {
+	suspected := a != nil && a.trial == circling
+	if t.phase == picking {
+		if suspected {
+			t.seen++
+			if mix(t.seen, t.nonce)%t.seen == 0 {
+				t.picked = hash
+			}
+		}
+		return false
+	}
+	picked := hash == t.picked
+	if picked {
+		if t.phase == counting && t.came > 0 {
+			t.gap = max(t.gap, w.active-t.came)
+		}
+		t.came = w.active
+		if t.phase == ready {
+			t.phase, t.held, t.heldAt = withheld, w.active, w.now
+			t.counted = w.active - t.since
+			t.measured = w.active + t.flight()
+		}
+		t.survive = t.survive || t.phase == measuring
+	}
+	if suspected {
+		a.circling.count(t.phase, picked, w.active)
+		if t.phase <= ready {
+			t.all++
+			if picked {
+				t.its++
+				t.most = max(t.most, a.circling.before)
+			}
+		}
+	}
+	return picked && t.phase >= withheld
+}
+
+func (c *circlingCounts) count(p phase, picked bool, now int64) {
+	switch {
+	case p <= ready && picked:
+		c.before++
+	case p <= ready:
+		c.othersBefore++
+	case picked:
+		c.last, c.others = now, 0
+		if p == measuring {
+			c.after++
+		}
+	default:
+		c.others++
+		if p == measuring {
+			c.othersAfter++
+		}
+	}
+}
+
+// alone reports whether the payload is most of what the suspects bring.
+func (t *circlingTrial) alone() bool { return t.its*2 > t.all }
+
+// hold returns how long the payload is withheld at most: the more it is of what
+// comes, the shorter.
+func (t *circlingTrial) hold() int64 {
+	return min(longestHold, int64(float64(mostWithheld)*float64(max(t.all, 1))/float64(max(t.its, 1))))
+}
+
+// flight returns how long what is under way may take, which is not counted.
+func (t *circlingTrial) flight() int64 {
+	if t.alone() {
+		return max(t.hold()/5, min(t.gap*3/2, t.hold()/3))
+	}
+	return t.hold() / 3
+}
+
+// flush counts what still comes from now on.
+func (t *circlingTrial) flush(w *Watch) {
+	t.flushed, t.measured, t.survive = true, max(t.measured, w.active), false
+	for _, a := range w.accounts {
+		a.circling.after, a.circling.othersAfter = 0, 0
+	}
+}
+
+// step goes on to the next phase if it is time.
+func (t *circlingTrial) step(w *Watch, emptied bool) {
+	switch lasted := w.active - t.since; {
+	case t.phase == picking && (t.seen >= pickFrom || lasted >= pickTime && t.seen > 0):
+		t.phase, t.since = counting, w.active
+	case t.phase == counting && lasted >= countTime+t.random && t.most >= enoughBefore:
+		t.phase = ready
+	case t.phase == counting && lasted >= countLimit && t.most >= leastBefore:
+		t.phase = ready
+	case t.phase <= counting && lasted >= countLimit, t.phase == ready && lasted >= 2*countLimit:
+		t.end(w)
+	case t.phase == withheld && w.active >= t.measured:
+		t.phase = measuring
+	case t.phase == measuring && emptied && !t.flushed:
+		t.flush(w)
+	}
+}
+
+// judge decides what can be decided.
+func (t *circlingTrial) judge(w *Watch) {
+	if t.phase < withheld {
+		return
+	}
+	span, left := w.active-t.measured, false
+	for _, a := range w.accounts {
+		c := &a.circling
+		if a.trial != circling || c.before < leastBefore {
+			continue
+		}
+		expected := 0.0
+		if t.phase == measuring {
+			expected = c.expected(span, c.othersAfter, t.counted)
+		}
+		missing := w.active - max(c.last, t.held)
+		switch {
+		case t.flushed && span >= measureTime && expected >= 1 && float64(c.after) >= max(1, expected/2):
+			w.clear(a)
+		case span >= missingTime && expected >= leastCount && c.after == 0,
+			missing >= missingTime && c.expected(missing, c.others, t.counted) >= 2*leastCount:
+			t.convict(w, a)
+		default:
+			left = true
+		}
+	}
+	if !left || w.active-t.held >= t.hold() {
+		t.end(w)
+	}
+}
+
+// convict cuts the peer, or has a second trial confirm it.
+func (t *circlingTrial) convict(w *Watch, a *account) {
+	if t.alone() && t.survive && a.strikes == 0 {
+		a.strikes++
+		a.trial, a.standing = none, watched
+		return
+	}
+	a.lag = t.gap
+	w.cut(a)
+	if t.alone() {
+		a.appeal = appeal{t.picked, t.heldAt}
+	}
+}
+
+func (t *circlingTrial) end(w *Watch) {
+	t.on = false
+	for _, a := range w.accounts {
+		if a.trial == circling {
+			w.postpone(a)
+		}
+	}
+}

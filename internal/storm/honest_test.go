@@ -1,0 +1,232 @@
+package storm
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"udprelay/peers"
+)
+
+// unique returns payloads that nobody else sends.
+func unique(stream uint64) func() uint64 {
+	n := stream << 32
+	return func() uint64 { n++; return n }
+}
+
+// deaf is what connects a peer that does not react to what it gets.
+func deaf([]uint64) {}
+
+// clients connects so many peers.
+func (r *simRelay) clients(count int) []*peers.Peer {
+	list := make([]*peers.Peer, count)
+	for i := range list {
+		list[i] = r.connect(deaf)
+	}
+	return list
+}
+
+// answers connects a peer that answers each request, a payload for which asked
+// holds, with the same payload.
+func (r *simRelay) answers(asked func(uint64) bool, answer uint64, delay int64) *peers.Peer {
+	var p *peers.Peer
+	p = r.connect(func(payloads []uint64) {
+		for _, payload := range payloads {
+			if asked(payload) {
+				r.sim.after(r.sim.jitter(delay), func() { r.arrive(p, answer) })
+			}
+		}
+	})
+	return p
+}
+
+// receiversOf connects peers that each deliver most of the frames of one
+// stream, a little later or sooner than the others.
+func (r *simRelay) receiversOf(count int, every, spread, to int64, loss int) []*peers.Peer {
+	list := r.clients(count)
+	next := unique(77)
+	var send func()
+	send = func() {
+		frame := next()
+		for _, p := range list {
+			if int(r.sim.random.Int32N(100)) >= loss {
+				r.sim.after(r.sim.random.Int64N(spread+1), func() { r.arrive(p, frame) })
+			}
+		}
+		if r.sim.now < to {
+			r.sim.after(r.sim.jitter(every), send)
+		}
+	}
+	r.sim.after(0, send)
+	return list
+}
+
+// Each is honest traffic that repeats payloads.
+var honest = []struct {
+	name  string
+	build func(s *sim, r *simRelay, end int64)
+}{
+	{"two constant payloads at 1000/s", func(s *sim, r *simRelay, end int64) {
+		for i, p := range r.clients(2) {
+			r.sends(p, millisecond, int64(i)*300*microsecond, end, always(7))
+		}
+		r.clients(1)
+	}},
+	{"twenty constant payloads at 5000/s", func(s *sim, r *simRelay, end int64) {
+		for _, p := range r.clients(20) {
+			r.sends(p, 200*microsecond, 0, end, always(7))
+		}
+	}},
+	{"sixty clients with one keep-alive at 60 Hz", func(s *sim, r *simRelay, end int64) {
+		for i, p := range r.clients(60) {
+			r.sends(p, second/60, int64(i)*277*microsecond, end, always(7))
+		}
+	}},
+	{"a hundred heartbeats at 50/s", func(s *sim, r *simRelay, end int64) {
+		for i, p := range r.clients(100) {
+			r.sends(p, 20*millisecond, int64(i)*200*microsecond, end, always(7))
+		}
+	}},
+	{"twelve receivers of 1000 frames per second", func(s *sim, r *simRelay, end int64) {
+		r.receiversOf(12, millisecond, 3*millisecond, end, 20)
+		r.clients(1)
+	}},
+	{"forty receivers of 500 frames per second", func(s *sim, r *simRelay, end int64) {
+		r.receiversOf(40, 2*millisecond, 20*millisecond, end, 50)
+		r.clients(1)
+	}},
+	{"radio and cellular link of one vehicle", func(s *sim, r *simRelay, end int64) {
+		r.receiversOf(2, 10*millisecond, 300*millisecond, end, 5)
+		r.clients(1)
+	}},
+	{"Art-Net of two consoles, one on standby", func(s *sim, r *simRelay, end int64) {
+		for i, p := range r.clients(2) {
+			for universe := range 16 {
+				scene := func() uint64 { return uint64(universe)<<32 + uint64(s.now/(3*second)) }
+				r.sends(p, second/44, int64(universe)*millisecond+int64(i)*5*millisecond, end, scene)
+			}
+		}
+		r.clients(2)
+	}},
+	{"null packets of two MPEG transport streams", func(s *sim, r *simRelay, end int64) {
+		for i, p := range r.clients(2) {
+			r.sends(p, 400*microsecond, int64(i)*100*microsecond, end, always(9))
+			r.sends(p, 3*millisecond, 0, end, unique(uint64(i)+1))
+		}
+		r.clients(2)
+	}},
+	{"null packets of two transport streams alone", func(s *sim, r *simRelay, end int64) {
+		for i, p := range r.clients(2) {
+			r.sends(p, 400*microsecond, int64(i)*100*microsecond, end, always(9))
+		}
+		r.clients(2)
+	}},
+	{"silence as raw PCM in RTP", func(s *sim, r *simRelay, end int64) {
+		for i, p := range r.clients(8) {
+			r.sends(p, 4*millisecond, 0, end, unique(uint64(i)+1))
+		}
+	}},
+	{"silence as raw PCM without RTP", func(s *sim, r *simRelay, end int64) {
+		for _, p := range r.clients(8) {
+			r.sends(p, 4*millisecond, 0, end, always(3))
+		}
+	}},
+	{"a constant payload at 800/s from a port that changes", func(s *sim, r *simRelay, end int64) {
+		list := r.clients(3)
+		r.sends(list[0], second/800, 0, end/2, always(7))
+		r.sends(list[1], second/800, end/2+20*millisecond, end, always(7))
+	}},
+	{"bursts of a constant payload", func(s *sim, r *simRelay, end int64) {
+		for i, p := range r.clients(2) {
+			for at := int64(i) * 100 * millisecond; at < end; at += 500 * millisecond {
+				r.sends(p, millisecond, at, min(at+100*millisecond, end), always(7))
+			}
+		}
+		r.clients(1)
+	}},
+	{"three constant payloads that stop for 0.2 s now and then", func(s *sim, r *simRelay, end int64) {
+		list := r.clients(3)
+		for at := int64(0); at < end; {
+			run := 200*millisecond + s.random.Int64N(600*millisecond)
+			for _, p := range list {
+				r.sends(p, 2*millisecond, at, min(at+run, end), always(7))
+			}
+			at += run + 200*millisecond
+		}
+	}},
+}
+
+func init() {
+	for _, answering := range []int{1, 2, 5} {
+		for _, rate := range []int64{10, 100, 600, 5000} {
+			for _, kind := range []string{"different", "the same"} {
+				honest = append(honest, struct {
+					name  string
+					build func(s *sim, r *simRelay, end int64)
+				}{fmt.Sprintf("%d answer %d requests per second, %s", answering, rate, kind), func(s *sim, r *simRelay, end int64) {
+					asks := r.clients(1)[0]
+					next := unique(5)
+					asked := func(payload uint64) bool { return payload>>32 == 5 }
+					if kind == "the same" {
+						next = always(5 << 32)
+					}
+					for range answering {
+						r.answers(asked, 8, 200*microsecond)
+					}
+					r.sends(asks, second/rate, 0, end, next)
+				}})
+			}
+		}
+	}
+}
+
+// costs checks what the watch has cost honest peers at most.
+func (r *simRelay) costs(t *testing.T) {
+	t.Helper()
+	for i, to := range r.receivers {
+		if to.lost*200 > to.due {
+			t.Errorf("want peer %d to lose at most one datagram in 200; it lost %d of %d", i, to.lost, to.due)
+		}
+		if to.silence > 100*millisecond {
+			t.Errorf("want peer %d silent for at most 100 ms; it was for %v", i, time.Duration(to.silence))
+		}
+	}
+	tried := map[uint64]int{}
+	for _, e := range r.events {
+		switch e.Kind {
+		case Suspected:
+			tried[e.Number]++
+		case Cut:
+			t.Errorf("want no peer cut; at %v it was %v", time.Duration(e.at), e.Addr)
+		}
+	}
+	for number, n := range tried {
+		if n > 1 {
+			t.Errorf("want each peer tried once at most; peer %d was %d times", number, n)
+			break
+		}
+	}
+}
+
+func TestHonestTrafficLosesNextToNothing(t *testing.T) {
+	for _, test := range honest {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			for seed := range uint64(6) {
+				s := &sim{random: rand.New(rand.NewPCG(seed, 1))}
+				r := s.newRelay(true, 200)
+				r.watch = newWatch(seed + 100)
+				const end = 15 * second
+				test.build(s, r, end)
+				s.run(end + second)
+				r.costs(t)
+				if t.Failed() {
+					t.Logf("seed %d", seed)
+					r.log(t)
+					return
+				}
+			}
+		})
+	}
+}
