@@ -217,7 +217,7 @@ func (t *circlingTrial) judge(w *Watch) {
 			missing >= missingTime && c.expected(missing, c.others, t.counted) >= 2*leastCount:
 			t.convict(w, a)
 		default:
-			left = true
+			left = left || a.repeatRate >= suspectRate // it does not wait for others that take part
 		}
 	}
 	if !left || w.active-t.held >= t.hold() {

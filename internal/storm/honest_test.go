@@ -181,8 +181,9 @@ func init() {
 	}
 }
 
-// costs checks what the watch has cost honest peers at most.
-func (r *simRelay) costs(t *testing.T) {
+// costs checks what the watch has cost honest peers at most, and that each was in
+// so many trials at most.
+func (r *simRelay) costs(t *testing.T, trials int) {
 	t.Helper()
 	for i, to := range r.receivers {
 		if to.lost*200 > to.due {
@@ -202,8 +203,8 @@ func (r *simRelay) costs(t *testing.T) {
 		}
 	}
 	for number, n := range tried {
-		if n > 1 {
-			t.Errorf("want each peer tried once at most; peer %d was %d times", number, n)
+		if n > trials {
+			t.Errorf("want each peer tried %d times at most; peer %d was %d times", trials, number, n)
 			break
 		}
 	}
@@ -213,14 +214,14 @@ func TestHonestTrafficLosesNextToNothing(t *testing.T) {
 	for _, test := range honest {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			for seed := range uint64(6) {
+			for seed := range uint64(3) {
 				s := &sim{random: rand.New(rand.NewPCG(seed, 1))}
 				r := s.newRelay(true, 200)
 				r.watch = newWatch(seed + 100)
 				const end = 15 * second
 				test.build(s, r, end)
 				s.run(end + second)
-				r.costs(t)
+				r.costs(t, 1)
 				if t.Failed() {
 					t.Logf("seed %d", seed)
 					r.log(t)

@@ -386,6 +386,10 @@ func (w *Watch) clear(a *account) {
 
 // postpone has a peer, about which a trial could not decide, tried again later.
 func (w *Watch) postpone(a *account) {
+	if a.repeatRate < suspectRate {
+		a.standing, a.trial = watched, none
+		return
+	}
 	a.standing, a.trial, a.notBefore = watched, none, w.now+firstPause<<min(a.tries, 6)
 	a.tries++
 }
