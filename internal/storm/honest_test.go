@@ -62,6 +62,15 @@ func (r *simRelay) receiversOf(count int, every, spread, to int64, loss int) []*
 	return list
 }
 
+// seeds is how many times a test runs: once with the race detector, which makes
+// it slow and has nothing to find, for a sim is one goroutine.
+func seeds(count uint64) uint64 {
+	if raceEnabled {
+		return 1
+	}
+	return count
+}
+
 // Each is honest traffic that repeats payloads.
 var honest = []struct {
 	name  string
@@ -214,7 +223,7 @@ func TestHonestTrafficLosesNextToNothing(t *testing.T) {
 	for _, test := range honest {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			for seed := range uint64(3) {
+			for seed := range seeds(3) {
 				s := &sim{random: rand.New(rand.NewPCG(seed, 1))}
 				r := s.newRelay(true, 200)
 				r.watch = newWatch(seed + 100)

@@ -17,7 +17,7 @@ func TestLinkedSitesWithTheSamePayloadsLoseNextToNothing(t *testing.T) {
 	for _, control := range []int64{0, 100} {
 		t.Run(fmt.Sprintf("control stream of %d per second", control), func(t *testing.T) {
 			t.Parallel()
-			for seed := range uint64(6) {
+			for seed := range seeds(6) {
 				s := newSim(seed)
 				a, b := s.newRelay(true, 200), s.newRelay(true, 200)
 				a.watch, b.watch = newWatch(seed+10), newWatch(seed+50)
