@@ -3,7 +3,7 @@ package relay
 import (
 	"errors"
 	"net/netip"
-	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -39,19 +39,6 @@ type errorRing struct {
 	controls []byte
 
 	tell func(to netip.AddrPort, what failure, quote []byte)
-
-	// For those that send: reading an error makes the next one fail a call.
-	reading atomic.Bool
-	count   atomic.Uint64 // of errors read
-}
-
-// comeIn returns how many errors were read so far, and whether more are being
-// read just now. Any goroutine may call it.
-func (r *errorRing) comeIn() (count uint64, now bool) {
-	if r == nil {
-		return 0, false
-	}
-	return r.count.Load(), r.reading.Load()
 }
 
 func newErrorRing(s *linuxSocket) *errorRing {
@@ -68,13 +55,41 @@ func newErrorRing(s *linuxSocket) *errorRing {
 	return r
 }
 
-// askForErrors has the kernel keep them.
-func (s *linuxSocket) askForErrors(fd int) error {
-	err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, 1)
+// askForErrors has the kernel keep them (1) or not (0), which also discards
+// those that wait.
+func (s *linuxSocket) askForErrors(fd, on int) error {
+	err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, on)
 	if s.v6 {
-		err = errors.Join(err, unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1))
+		err = errors.Join(err, unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, on))
 	}
 	return err
+}
+
+// muteFor is how long a flood of errors is muted at once. What a muted error
+// says is said again about a later datagram, if it is true.
+const muteFor = 50 * time.Millisecond
+
+// muteErrors has the kernel discard the errors of the network for a moment. Its
+// caller holds s.erring.
+func (s *linuxSocket) muteErrors() {
+	if !s.muted {
+		s.muted = true
+		s.keepErrors(0)
+		time.AfterFunc(muteFor, s.unmuteErrors)
+	}
+}
+
+func (s *linuxSocket) unmuteErrors() {
+	s.erring.Lock()
+	defer s.erring.Unlock()
+	if s.muted {
+		s.muted = false
+		s.keepErrors(1)
+	}
+}
+
+func (s *linuxSocket) keepErrors(on int) {
+	_ = s.raw.Control(func(fd uintptr) { _ = s.askForErrors(int(fd), on) }) // closed, or what it was allowed before
 }
 
 // read reads one call's worth of errors, tells what they say, and returns how
@@ -85,12 +100,9 @@ func (r *errorRing) read(fd uintptr) int {
 		h.Namelen = unix.SizeofSockaddrInet6
 		h.SetControllen(errorControl)
 	}
-	r.reading.Store(true)
+	r.socket.erring.Lock()
 	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.messages)), errorBatch, unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT, 0, 0)
-	if errno == 0 {
-		r.count.Add(uint64(n))
-	}
-	r.reading.Store(false)
+	r.socket.erring.Unlock()
 	if errno != 0 {
 		return 0
 	}
@@ -112,7 +124,7 @@ func (r *errorRing) readAll(fd uintptr) (count int) {
 		n := r.read(fd)
 		count += n
 		if n < errorBatch {
-			break
+			return count
 		}
 	}
 	return count
@@ -166,18 +178,13 @@ func failureOf(errno unix.Errno) failure {
 // clears it.
 func ofTheNetwork(errno unix.Errno) bool {
 	switch errno {
-	case unix.ECONNREFUSED, unix.ENOPROTOOPT, unix.EOPNOTSUPP, unix.EPROTO, unix.ENONET, unix.EHOSTDOWN:
+	case unix.ECONNREFUSED, unix.ENOPROTOOPT, unix.EOPNOTSUPP, unix.EPROTO, unix.ENONET, unix.EHOSTDOWN, unix.EMSGSIZE:
 		return true
 	}
-	return eitherWay(errno)
+	return isRouteError(errno)
 }
 
-// eitherWay reports whether errno can be an error of the network as well as one
-// of the call itself, such as that there is no route.
-func eitherWay(errno unix.Errno) bool {
-	switch errno {
-	case unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EACCES, unix.EMSGSIZE:
-		return true
-	}
-	return false
+// isRouteError reports whether errno can also say that this host has no route.
+func isRouteError(errno unix.Errno) bool {
+	return errno == unix.EHOSTUNREACH || errno == unix.ENETUNREACH || errno == unix.EACCES
 }

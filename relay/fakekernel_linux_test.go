@@ -18,10 +18,12 @@ import (
 type fakeKernel struct {
 	t      rapid.TB
 	refuse func(*wireMessage) unix.Errno // 0: takes it
+	route  func(*wireMessage) unix.Errno // what a probe answers; nil: 0, there is a route
 	short  func(int) int                 // of so many messages, how many a call looks at; nil: all
 
 	got   map[netip.AddrPort][]arrival // by receiver, in order
 	waits int                          // for room in the send buffer
+	muted bool                         // it was told to keep no errors of the network
 	calls int
 	told  int // calls that ended with an error
 }
@@ -51,6 +53,8 @@ func newFakeSender(t rapid.TB, v6 bool) (*trainSender, *fakeKernel) {
 	s := (&linuxSocket{own: own, v6: v6, wildcard: true}).newSender(nil).(*trainSender)
 	k := newFakeKernel(t)
 	s.sendmmsg = k.sendmmsg
+	s.probe = k.probe
+	s.mute = func() { k.muted = true }
 	s.waitWrite = func() { k.waits++ }
 	s.queued = func() int { return 0 }
 	return s, k
@@ -82,6 +86,13 @@ func (k *fakeKernel) sendmmsg(headers []mmsghdr) (int, unix.Errno) {
 		}
 	}
 	return len(headers), 0
+}
+
+func (k *fakeKernel) probe(header *unix.Msghdr) unix.Errno {
+	if k.route == nil {
+		return 0
+	}
+	return k.route(k.read(header))
 }
 
 // read takes a message apart.

@@ -235,9 +235,7 @@ func checkFlood(t *testing.T, w way, other *machine, host string) {
 	if want := uint64(brought*len(live) + (brought+1)*(len(live)-1)); s.Delivered != want {
 		t.Errorf("want %d delivered; got %s", want, show(s))
 	}
-	await(t, func() bool { sender.send(""); return r.Stats().StrayErrors > forged/2 },
-		func() string {
-			return fmt.Sprintf("want most of %d errors counted as stray; got %d", forged, r.Stats().StrayErrors)
-		})
+	// Those that came while they were muted are not counted.
+	await(t, func() bool { sender.send(""); return r.Stats().StrayErrors > 0 }, "want errors counted as stray; got none")
 	t.Logf("%d of %d errors counted; %s", r.Stats().StrayErrors, forged, show(s))
 }

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"strings"
 	"testing"
@@ -65,15 +66,12 @@ func TestPendingErrorCostsTheInnocentNothing(t *testing.T) {
 	})
 }
 
-// Errors come in rows when many answer at once.
+// Errors come in rows when many answer at once, and without end in a flood.
 func TestPendingErrorsInARowCostTheInnocentNothing(t *testing.T) {
 	const count = 4
 	eachKind(t, func(t *testing.T, v6, withSource bool, payloads []string) {
 		for _, pending := range pendings {
-			for _, row := range []int{2, fewTries, manyTries} {
-				if row == manyTries && eitherWay(pending) {
-					continue
-				}
+			for _, row := range []int{2, fewTries, math.MaxInt} {
 				s, kernel := newFakeSender(t, v6)
 				room := newRoom(v6, count)
 				if withSource {
@@ -82,7 +80,7 @@ func TestPendingErrorsInARowCostTheInnocentNothing(t *testing.T) {
 				tries := make(map[string]int)
 				kernel.refuse = func(m *wireMessage) unix.Errno {
 					key := fmt.Sprint(m.to, m.datagrams[0])
-					if tries[key]++; tries[key] <= row {
+					if tries[key]++; tries[key] <= row && !kernel.muted {
 						return pending
 					}
 					return 0
@@ -95,6 +93,9 @@ func TestPendingErrorsInARowCostTheInnocentNothing(t *testing.T) {
 					kernel.checkInnocent(p, payloads, withSource, fmt.Sprintf("%d times %v", row, pending))
 				}
 				checkCounts(t, &counts, count*len(payloads), nil)
+				if want := row == math.MaxInt; kernel.muted != want {
+					t.Errorf("%d times %v: want errors muted: %t; got %t", row, pending, want, kernel.muted)
+				}
 			}
 		}
 	})
@@ -240,17 +241,20 @@ func TestPeerThatFailsAlwaysCostsFewTries(t *testing.T) {
 					}
 					return 0
 				}
+				if isRouteError(errno) {
+					kernel.route = kernel.refuse
+				}
 				var counts tally
 				if err := s.send(fromALink(payloads), everyone(room.table.Receivers()), &counts); err != nil {
 					t.Fatal(err)
 				}
 				kernel.checkInnocent(room.peers[2], payloads, withSource, errno.Error())
 				most := 1 // for each datagram and each train, once more without source
-				if ofTheNetwork(errno) {
-					most += manyTries
-				}
-				if eitherWay(errno) {
-					most = 1 + fewTries
+				switch {
+				case isRouteError(errno):
+					most = 2
+				case ofTheNetwork(errno):
+					most += 2 * fewTries
 				}
 				messages := len(payloads)
 				if len(payloads) > 1 && len(payloads) < maxBatch {

@@ -2,10 +2,9 @@ package relay
 
 import (
 	"net"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"udprelay/peers"
 )
 
 // sendWait is how long, in milliseconds, a batch waits once for room in the
@@ -17,10 +16,12 @@ const sendWait = 1
 // refused deals with message i, which the kernel did not take, and says
 // whether it is to be sent again. The error is one of the socket itself.
 func (s *trainSender) refused(i int, errno unix.Errno) (again bool, err error) {
-	m := s.messages[i]
-	if ofTheNetwork(errno) && s.doubt.again(m, errno, s.socket.errors) {
-		return true, nil
+	if ofTheNetwork(errno) {
+		if errno = s.insist(i, errno); errno == 0 {
+			return false, nil
+		}
 	}
+	m := s.messages[i]
 	switch errno {
 	case unix.EINTR:
 		return true, nil
@@ -45,38 +46,57 @@ func (s *trainSender) refused(i int, errno unix.Errno) (again bool, err error) {
 	return false, nil
 }
 
-// A doubt is about a message that failed with an error that may be of the
-// network, about something that was sent before to somebody else. Such an error
-// is gone when it was told, so the message is tried again. What can only be of
-// the network is not the message's fault however often it comes; else it is
-// believed when it comes every time, unless errors of the network are being
-// read meanwhile: each makes the next one fail a call (sock_dequeue_err_skb).
-type doubt struct {
-	peer         *peers.Peer
-	first, count int // of the message: a train's first datagram alone is another
-	tries        int
-	quiet        int    // tries since errors of the network were last read
-	read         uint64 // how many those were
+// fewTries is how often a message is sent again before the errors of the
+// network are muted, and after that.
+const fewTries = 8
+
+// insist sends message i, which failed with an error that may come from the
+// network, about a datagram that was sent earlier to someone else. The kernel
+// clears such an error when it returns it, so the message is sent again. It
+// fails again if another error has arrived meanwhile, which a flood of them can
+// do any number of times, the more often the slower the processor. So no number
+// of failures is evidence: in the end the kernel is told to keep no errors for a
+// moment, and one that comes back then is the message's own. Insist returns it,
+// or 0 if the message was sent.
+func (s *trainSender) insist(i int, errno unix.Errno) unix.Errno {
+	train := s.messages[i].count > 1
+	for tries := 1; tries <= 2*fewTries; tries++ {
+		switch {
+		case tries == 1:
+		case tries == 2:
+			s.socket.erring.Lock() // to read an error makes the next one fail a call
+			defer s.socket.erring.Unlock()
+		case train && errno == unix.EMSGSIZE && tries > fewTries:
+			return errno // to send its datagrams alone costs less than the errors that wait
+		case tries > fewTries:
+			s.mute()
+		}
+		if tries > 1 && isRouteError(errno) && s.probe(&s.headers[i].header) != 0 {
+			return errno
+		}
+		n, failed := s.sendmmsg(s.headers[i : i+1])
+		switch {
+		case failed == 0 && n > 0:
+			s.delivered(s.messages[i : i+1])
+			return 0
+		case ofTheNetwork(failed):
+			errno = failed
+		case failed != unix.EINTR:
+			return failed
+		}
+	}
+	return errno
 }
 
-const (
-	fewTries  = 8  // for errors that can be of the call itself
-	manyTries = 64 // for errors that can not; a bound all the same
-)
+// msgProbe is MSG_PROBE of linux/socket.h.
+const msgProbe = 0x10
 
-func (d *doubt) again(m message, errno unix.Errno, errors *errorRing) bool {
-	if d.peer != m.peer || d.first != m.first || d.count != m.count {
-		*d = doubt{peer: m.peer, first: m.first, count: m.count}
-	}
-	d.tries++
-	d.quiet++
-	if count, now := errors.comeIn(); now || count != d.read {
-		d.quiet, d.read = min(d.quiet, 1), count
-	}
-	if eitherWay(errno) && d.quiet > fewTries {
-		return false
-	}
-	return d.tries <= manyTries
+// probeCall asks the kernel for the route of a message without sending it. Errors of the network do not affect the answer.
+func (s *trainSender) probeCall(header *unix.Msghdr) (errno unix.Errno) {
+	s.socket.raw.Control(func(fd uintptr) {
+		_, _, errno = unix.RawSyscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(header)), msgProbe|unix.MSG_DONTWAIT)
+	})
+	return errno
 }
 
 // oneByOne sends the datagrams of train i alone, and remembers for its peer
@@ -84,6 +104,7 @@ func (d *doubt) again(m message, errno unix.Errno, errors *errorRing) bool {
 // else that datagrams of its size do not fit the path's MTU.
 func (s *trainSender) oneByOne(i int, errno unix.Errno) error {
 	whole := s.messages[i]
+	flooded := false // errors of the network met datagrams that can be sent: the train may have been one
 	limit := uint32(whole.size)
 	if errno == unix.EIO {
 		limit = 1
@@ -97,14 +118,19 @@ func (s *trainSender) oneByOne(i int, errno unix.Errno) error {
 				s.delivered(s.messages[i : i+1])
 				break
 			}
+			before := s.tally.Delivered
 			again, err := s.refused(i, failed)
 			if err != nil {
 				return err
 			}
+			flooded = flooded || ofTheNetwork(failed) && s.tally.Delivered > before
 			if !again {
 				break
 			}
 		}
+	}
+	if flooded && errno == unix.EMSGSIZE {
+		return nil
 	}
 	// Of several trains that went wrong the shortest datagrams count.
 	if was := whole.peer.Path.TrainLimit.Load(); was == 0 || limit < was {
@@ -129,7 +155,6 @@ func (s *trainSender) withoutSource(i int) (again bool, err error) {
 	m := s.messages[i]
 	known := m.peer.Path.Source.Swap(nil)
 	s.put(i, m)
-	s.doubt = doubt{} // it is another message now
 	n, errno := s.sendmmsg(s.headers[i : i+1])
 	if errno == 0 && n > 0 {
 		s.delivered(s.messages[i : i+1])

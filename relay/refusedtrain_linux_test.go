@@ -64,7 +64,7 @@ func TestRefusedTrainLeavesOneByOne(t *testing.T) {
 					if withSource && e.errno == unix.EINVAL { // the source address could be at fault, too
 						tries = 2
 					}
-					if eitherWay(e.errno) { // it could be about another datagram
+					if ofTheNetwork(e.errno) { // it could be about another datagram
 						tries += fewTries
 					}
 					if kernel.told != tries {

@@ -139,7 +139,7 @@ func TestSocketWithErrorsThatWaitIsTakenOver(t *testing.T) {
 				addr = netip.AddrPortFrom(localhost4, addr.Port())
 			}
 			fd := dupOf(t, conn)
-			if err := (&linuxSocket{v6: place != on4}).askForErrors(fd); err != nil {
+			if err := (&linuxSocket{v6: place != on4}).askForErrors(fd, 1); err != nil {
 				t.Fatal(err)
 			}
 			c, gone := newClient(t, addr), newClient(t, addr)

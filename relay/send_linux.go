@@ -49,9 +49,8 @@ type trainSender struct {
 	shared plan   // for all who have not spoken in the batch
 	own    []plan // for each speaker
 	sizes  []int
-	waited bool // for room in the send buffer
-	late   bool // the relay is stopped, and there is no time left to send
-	doubt  doubt
+	waited bool  // for room in the send buffer
+	late   bool  // the relay is stopped, and there is no time left to send
 	looked int64 // when it was looked how full the buffer is
 
 	messages []message // gathered
@@ -64,6 +63,8 @@ type trainSender struct {
 
 	// The system calls, which tests replace.
 	sendmmsg  func([]mmsghdr) (int, unix.Errno)
+	probe     func(*unix.Msghdr) unix.Errno // of the route of a message
+	mute      func()                        // the errors of the network
 	waitWrite func()
 	queued    func() int // how much of the send buffer is in use
 
@@ -116,6 +117,7 @@ func (s *linuxSocket) newSender(turns *turns) sender {
 		out.longest = 1
 	}
 	out.sendmmsg, out.waitWrite, out.queued = out.sendmmsgCall, out.waitWriteCall, out.queuedCall
+	out.probe, out.mute = out.probeCall, s.muteErrors
 	out.ask = func(fd uintptr) { out.inUse = queued(fd) }
 	out.call = func(fd uintptr) {
 		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(unsafe.SliceData(out.out))), uintptr(len(out.out)), unix.MSG_DONTWAIT, 0, 0)
@@ -126,7 +128,7 @@ func (s *linuxSocket) newSender(turns *turns) sender {
 
 func (s *trainSender) send(b *batch, to share, t *tally) error {
 	s.batch, s.to, s.tally, s.waited = b, to, t, s.waited && to.more
-	s.doubt, s.late = doubt{}, s.socket.over()
+	s.late = s.socket.over()
 	s.messages, s.gathered, s.bytes = s.messages[:0], 0, 0 // an error may have left some
 	if !to.more {
 		s.enough = firstMessages

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -54,6 +55,8 @@ type linuxSocket struct {
 	sources    sources
 	ring       *ring
 	errors     *errorRing
+	erring     sync.Mutex // held by whoever reads errors of the network or changes muted
+	muted      bool       // the kernel keeps none for a moment; guarded by erring
 	answering  answering
 	neighbours neighbours
 }
@@ -113,7 +116,10 @@ func (s *linuxSocket) takeOver(conn *net.UDPConn) error {
 	return nil
 }
 
-func (s *linuxSocket) close() error { return errors.Join(s.file.Close(), s.poller.close()) }
+func (s *linuxSocket) close() error {
+	s.unmuteErrors() // for other descriptors of the socket, see notePast
+	return errors.Join(s.file.Close(), s.poller.close())
+}
 
 func (s *linuxSocket) setUp(fd int, options Options) error {
 	name, err := unix.Getsockname(fd)
@@ -147,7 +153,7 @@ func (s *linuxSocket) setUp(fd int, options Options) error {
 		return err
 	}
 	s.notePast(fd)
-	if err := s.askForErrors(fd); err != nil {
+	if err := s.askForErrors(fd, 1); err != nil {
 		return fmt.Errorf("ask for the errors of the network: %w", err)
 	}
 	s.noTrains = whyNoTrains(fd, options)
