@@ -5,6 +5,10 @@ import "sync/atomic"
 // DropReasons is how many reasons for drops [Counts] can tell apart.
 const DropReasons = 24
 
+// ReportKinds is how many kinds of reports of the network [Counts] can tell
+// apart.
+const ReportKinds = 8
+
 // Counts are what the datapath has counted for a peer since it joined. Any
 // goroutine may count and read; to count takes no lock, and no memory but for
 // the first drop of a peer.
@@ -12,12 +16,13 @@ type Counts struct {
 	Received, ReceivedBytes   atomic.Uint64
 	Delivered, DeliveredBytes atomic.Uint64
 
-	dropped atomic.Pointer[[DropReasons]drop] // nil: nothing was
+	dropped  atomic.Pointer[[DropReasons]drop] // nil: nothing was
+	reported atomic.Pointer[[ReportKinds]drop] // nil: nothing was
 
-	_ [24]byte // a cache line for each peer, so that those who count for others do not meet
+	_ [16]byte // a cache line for each peer, so that those who count for others do not meet
 }
 
-// A drop is what was dropped for a reason.
+// A drop is what was dropped for a reason, or reported.
 type drop struct {
 	count atomic.Uint64
 	last  atomic.Int64
@@ -53,4 +58,35 @@ func (c *Counts) LastDrop(reason int) (at int64, ever bool) {
 		return 0, false
 	}
 	return dropped[reason].last.Load(), true
+}
+
+// Report counts a report of the network about a datagram for the peer, of a kind
+// below [ReportKinds], that came at a time as [Counts.Drop] has it.
+func (c *Counts) Report(kind int, at int64) {
+	reported := c.reported.Load()
+	if reported == nil {
+		c.reported.CompareAndSwap(nil, new([ReportKinds]drop))
+		reported = c.reported.Load()
+	}
+	reported[kind].last.Store(at)
+	reported[kind].count.Add(1)
+}
+
+// Reported returns how many reports of the network there were, by kind.
+func (c *Counts) Reported() (counts [ReportKinds]uint64) {
+	if reported := c.reported.Load(); reported != nil {
+		for kind := range counts {
+			counts[kind] = reported[kind].count.Load()
+		}
+	}
+	return counts
+}
+
+// LastReport returns when a report of a kind last came, if one did.
+func (c *Counts) LastReport(kind int) (at int64, ever bool) {
+	reported := c.reported.Load()
+	if reported == nil || reported[kind].count.Load() == 0 {
+		return 0, false
+	}
+	return reported[kind].last.Load(), true
 }

@@ -36,7 +36,7 @@ type Path struct {
 	Datagrams, Bytes Bucket // what the peer has sent lately
 
 	// Nothing is sent to the peer until this time, as the datapath counts it,
-	// in nanoseconds; 0: it is sent to.
+	// in nanoseconds; 0: it is sent to. When the time is over, it is tried.
 	HoldUntil atomic.Int64
 
 	Failures Failures

@@ -22,7 +22,7 @@ type fault struct {
 }
 
 var faults = []fault{
-	{name: "smaller MTU", begin: []string{"ip route add ADDRESS dev cable0 mtu MTU"}, end: []string{"ip route del ADDRESS dev cable0"}, whole: true},
+	{name: "smaller MTU", begin: []string{"ip link set cable1 mtu MTU"}, end: []string{"ip link set cable1 mtu 1500", "ip address replace fd77:1::1/64 dev cable1 nodad"}, far: 1, whole: true},
 	{name: "firewall", begin: []string{"nft add rule inet test out IP daddr ADDRESS drop"}, end: []string{"nft flush chain inet test out"}, drop: DropFiltered},
 	{name: "unreachable", begin: []string{"ip route add unreachable ADDRESS"}, end: []string{"ip route del unreachable ADDRESS"}, drop: DropUnreachable},
 	{name: "prohibit", begin: []string{"ip route add prohibit ADDRESS"}, end: []string{"ip route del prohibit ADDRESS"}, drop: DropUnreachable},

@@ -26,6 +26,10 @@ const (
 	// maxErrorReads is how often in a row they are read before other
 	// goroutines get their turn.
 	maxErrorReads = 64
+
+	// maxStrays is how many that are about nothing that was sent may wait at once
+	// before they are muted.
+	maxStrays = 128
 )
 
 // An errorRing is what the errors are read into. It belongs to the goroutine
@@ -38,7 +42,7 @@ type errorRing struct {
 	quotes   [errorBatch][errorQuote]byte
 	controls []byte
 
-	tell func(to netip.AddrPort, what failure, quote []byte)
+	tell func(to netip.AddrPort, what Report, quote []byte) (known bool)
 }
 
 func newErrorRing(s *linuxSocket) *errorRing {
@@ -93,8 +97,8 @@ func (s *linuxSocket) keepErrors(on int) {
 }
 
 // read reads one call's worth of errors, tells what they say, and returns how
-// many there were.
-func (r *errorRing) read(fd uintptr) int {
+// many there were, and how many of them are about nothing that was sent.
+func (r *errorRing) read(fd uintptr) (count, strays int) {
 	for i := range r.messages {
 		h := &r.messages[i].header
 		h.Namelen = unix.SizeofSockaddrInet6
@@ -104,7 +108,7 @@ func (r *errorRing) read(fd uintptr) int {
 	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.messages)), errorBatch, unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT, 0, 0)
 	r.socket.erring.Unlock()
 	if errno != 0 {
-		return 0
+		return 0, 0
 	}
 	for i := range r.messages[:n] {
 		m := &r.messages[i]
@@ -113,26 +117,36 @@ func (r *errorRing) read(fd uintptr) int {
 		if !ok || m.header.Namelen < unix.SizeofSockaddrInet4 {
 			continue
 		}
-		r.tell(addrPort(&r.names[i]), what, r.quotes[i][:min(int(m.length), errorQuote)])
+		if !r.tell(addrPort(&r.names[i]), what, r.quotes[i][:min(int(m.length), errorQuote)]) {
+			strays++
+		}
 	}
-	return int(n)
+	return int(n), strays
 }
 
-// readAll reads what errors there are, within bounds, and returns how many.
+// readAll reads what errors there are, within bounds, and returns how many. If
+// very many of them are forged they are muted: they share the receive buffer.
 func (r *errorRing) readAll(fd uintptr) (count int) {
+	strays := 0
 	for range maxErrorReads {
-		n := r.read(fd)
+		n, stray := r.read(fd)
 		count += n
+		strays += stray
 		if n < errorBatch {
-			return count
+			break
 		}
+	}
+	if strays > maxStrays {
+		r.socket.erring.Lock()
+		r.socket.muteErrors()
+		r.socket.erring.Unlock()
 	}
 	return count
 }
 
 // whatFailed returns what the control messages of an error say. False: it is
 // none that the network sent.
-func whatFailed(control []byte) (failure, bool) {
+func whatFailed(control []byte) (Report, bool) {
 	for len(control) >= unix.SizeofCmsghdr {
 		h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))
 		length := int(h.Len)
@@ -144,33 +158,39 @@ func whatFailed(control []byte) (failure, bool) {
 		if isError && len(data) >= int(unsafe.Sizeof(unix.SockExtendedErr{})) {
 			e := (*unix.SockExtendedErr)(unsafe.Pointer(&data[0]))
 			fromNetwork := e.Origin == unix.SO_EE_ORIGIN_ICMP || e.Origin == unix.SO_EE_ORIGIN_ICMP6
-			if isFragmentLost(e) {
-				return failedOtherwise, fromNetwork
-			}
-			return failureOf(unix.Errno(e.Errno)), fromNetwork
+			return reportOf(e), fromNetwork
 		}
 		control = control[min(unix.CmsgSpace(length-unix.CmsgLen(0)), len(control)):]
 	}
 	return 0, false
 }
 
-// isFragmentLost reports whether a host says that a fragment of a datagram did
-// not come in time, which the kernel takes for an unreachable host. It is there.
-func isFragmentLost(e *unix.SockExtendedErr) bool {
-	const timeExceeded4, timeExceeded6, inReassembly = 11, 3, 1 // RFC 792, RFC 4443
-	return e.Code == inReassembly && (e.Origin == unix.SO_EE_ORIGIN_ICMP && e.Type == timeExceeded4 ||
-		e.Origin == unix.SO_EE_ORIGIN_ICMP6 && e.Type == timeExceeded6)
-}
-
-// failureOf translates what the kernel makes of an ICMP message.
-func failureOf(errno unix.Errno) failure {
-	switch errno {
-	case unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EHOSTDOWN, unix.ENONET, unix.EACCES:
-		return unreachable
-	case unix.ECONNREFUSED, unix.ENOPROTOOPT:
-		return portClosed
+// reportOf returns what an ICMP message says, by what the kernel makes of it
+// and, where that says too little, by its type and code.
+func reportOf(e *unix.SockExtendedErr) Report {
+	// RFC 792, RFC 1812 and RFC 4443.
+	const unreachable4, timeExceeded4, timeExceeded6, inReassembly = 3, 11, 3, 1
+	v4, v6 := e.Origin == unix.SO_EE_ORIGIN_ICMP, e.Origin == unix.SO_EE_ORIGIN_ICMP6
+	switch {
+	case v4 && e.Type == timeExceeded4 || v6 && e.Type == timeExceeded6:
+		if e.Code == inReassembly {
+			return ReportFragmentLost // the host is there
+		}
+		return ReportTTLExceeded
+	case v4 && e.Type == unreachable4 && (e.Code == 9 || e.Code == 10 || e.Code == 13):
+		return ReportProhibited
 	}
-	return failedOtherwise // too big, and what else there is
+	switch unix.Errno(e.Errno) {
+	case unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EHOSTDOWN, unix.ENONET:
+		return ReportUnreachable
+	case unix.EACCES:
+		return ReportProhibited
+	case unix.ECONNREFUSED, unix.ENOPROTOOPT:
+		return ReportPortClosed
+	case unix.EMSGSIZE:
+		return ReportTooBig
+	}
+	return ReportOther
 }
 
 // ofTheNetwork reports whether a call can fail with errno because of what was

@@ -52,16 +52,16 @@ func TestWhatFailedIsReadFromControlMessages(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		control []byte
-		what    failure
+		what    Report
 		ok      bool
 	}{
 		{"nothing", nil, 0, false},
-		{"IPv4", four(unix.EHOSTUNREACH, unix.SO_EE_ORIGIN_ICMP), unreachable, true},
-		{"IPv4, with the offender's address", offender, unreachable, true},
-		{"IPv6", six(unix.ECONNREFUSED, unix.SO_EE_ORIGIN_ICMP6), portClosed, true},
-		{"too big", four(unix.EMSGSIZE, unix.SO_EE_ORIGIN_ICMP), failedOtherwise, true},
-		{"others before it", join(pktinfo, pktinfo6, odd, six(unix.ENETUNREACH, unix.SO_EE_ORIGIN_ICMP6)), unreachable, true},
-		{"others behind it", join(four(unix.ECONNREFUSED, unix.SO_EE_ORIGIN_ICMP), pktinfo), portClosed, true},
+		{"IPv4", four(unix.EHOSTUNREACH, unix.SO_EE_ORIGIN_ICMP), ReportUnreachable, true},
+		{"IPv4, with the offender's address", offender, ReportUnreachable, true},
+		{"IPv6", six(unix.ECONNREFUSED, unix.SO_EE_ORIGIN_ICMP6), ReportPortClosed, true},
+		{"too big", four(unix.EMSGSIZE, unix.SO_EE_ORIGIN_ICMP), ReportTooBig, true},
+		{"others before it", join(pktinfo, pktinfo6, odd, six(unix.ENETUNREACH, unix.SO_EE_ORIGIN_ICMP6)), ReportUnreachable, true},
+		{"others behind it", join(four(unix.ECONNREFUSED, unix.SO_EE_ORIGIN_ICMP), pktinfo), ReportPortClosed, true},
 		{"others only", join(pktinfo, pktinfo6, odd), 0, false},
 		{"of this host", four(unix.EMSGSIZE, unix.SO_EE_ORIGIN_LOCAL), 0, false},
 		{"of this host, unreachable", six(unix.EHOSTUNREACH, unix.SO_EE_ORIGIN_LOCAL), 0, false},
@@ -84,22 +84,51 @@ func TestWhatFailedIsReadFromControlMessages(t *testing.T) {
 	// What is cut off says nothing, or what it said before.
 	whole := join(pktinfo, odd, six(unix.ENETUNREACH, unix.SO_EE_ORIGIN_ICMP6))
 	for size := range whole {
-		if what, ok := whatFailed(whole[:size:size]); ok && (what != unreachable || size < len(whole)-unix.CmsgSpace(0)) {
+		if what, ok := whatFailed(whole[:size:size]); ok && (what != ReportUnreachable || size < len(whole)-unix.CmsgSpace(0)) {
 			t.Errorf("the first %d of %d bytes: want nothing; got %d, %t", size, len(whole), what, ok)
 		}
 	}
 }
 
-func TestFailureOf(t *testing.T) {
+func TestReportOf(t *testing.T) {
 	// icmp_err_convert in net/ipv4/icmp.c, tab_unreach in net/ipv6/icmp.c.
-	want := map[unix.Errno]failure{
-		unix.ENETUNREACH: unreachable, unix.EHOSTUNREACH: unreachable, unix.EHOSTDOWN: unreachable, unix.ENONET: unreachable, unix.EACCES: unreachable,
-		unix.ECONNREFUSED: portClosed, unix.ENOPROTOOPT: portClosed,
-		unix.EMSGSIZE: failedOtherwise, unix.EOPNOTSUPP: failedOtherwise, unix.EPROTO: failedOtherwise, 0: failedOtherwise, unix.ENOENT: failedOtherwise,
-	}
-	for errno, what := range want {
-		if got := failureOf(errno); got != what {
-			t.Errorf("%v: want %d; got %d", errno, what, got)
+	for _, test := range []struct {
+		errno      unix.Errno
+		kind, code uint8 // of ICMP, or ICMPv6
+		v6         bool
+		want       Report
+	}{
+		{unix.ENETUNREACH, 3, 0, false, ReportUnreachable},
+		{unix.EHOSTUNREACH, 3, 1, false, ReportUnreachable},
+		{unix.ENOPROTOOPT, 3, 2, false, ReportPortClosed},
+		{unix.ECONNREFUSED, 3, 3, false, ReportPortClosed},
+		{unix.EMSGSIZE, 3, 4, false, ReportTooBig},
+		{unix.EOPNOTSUPP, 3, 5, false, ReportOther}, // source route failed
+		{unix.EHOSTDOWN, 3, 7, false, ReportUnreachable},
+		{unix.ENONET, 3, 8, false, ReportUnreachable},
+		{unix.ENETUNREACH, 3, 9, false, ReportProhibited},
+		{unix.EHOSTUNREACH, 3, 10, false, ReportProhibited},
+		{unix.EHOSTUNREACH, 3, 12, false, ReportUnreachable},
+		{unix.EHOSTUNREACH, 3, 13, false, ReportProhibited},
+		{unix.EHOSTUNREACH, 11, 0, false, ReportTTLExceeded},
+		{unix.EHOSTUNREACH, 11, 1, false, ReportFragmentLost},
+		{unix.EPROTO, 12, 0, false, ReportOther}, // parameter problem
+		{unix.ENETUNREACH, 1, 0, true, ReportUnreachable},
+		{unix.EACCES, 1, 1, true, ReportProhibited},
+		{unix.EHOSTUNREACH, 1, 3, true, ReportUnreachable},
+		{unix.ECONNREFUSED, 1, 4, true, ReportPortClosed},
+		{unix.EACCES, 1, 5, true, ReportProhibited},
+		{unix.EMSGSIZE, 2, 0, true, ReportTooBig},
+		{unix.EHOSTUNREACH, 3, 0, true, ReportTTLExceeded},
+		{unix.EHOSTUNREACH, 3, 1, true, ReportFragmentLost},
+		{unix.EPROTO, 4, 1, true, ReportOther},
+	} {
+		e := &unix.SockExtendedErr{Errno: uint32(test.errno), Origin: unix.SO_EE_ORIGIN_ICMP, Type: test.kind, Code: test.code}
+		if test.v6 {
+			e.Origin = unix.SO_EE_ORIGIN_ICMP6
+		}
+		if got := reportOf(e); got != test.want {
+			t.Errorf("ICMP (IPv6: %t) type %d code %d, %v: want %v; got %v", test.v6, test.kind, test.code, test.errno, test.want, got)
 		}
 	}
 }
@@ -146,7 +175,7 @@ func FuzzWhatFailed(f *testing.F) {
 		if !bytes.Equal(at, data) {
 			t.Error("want the control messages left as they are; they are changed")
 		}
-		if what > portClosed {
+		if what >= reports {
 			t.Errorf("want one of the failures; got %d", what)
 		}
 	})

@@ -184,7 +184,7 @@ func (x *explaining) receivers() (due, reached int) {
 			continue
 		}
 		due++
-		if !holds(p, p.Path.HoldUntil.Load(), x.at) {
+		if !held(p, x.at) {
 			reached++
 		}
 	}
@@ -222,14 +222,11 @@ func (x *explaining) to() {
 	default:
 		x.stepTo("may receive", "yes", false, "")
 	}
-	switch until := p.Path.HoldUntil.Load(); {
-	case !holds(p, until, x.at):
-		x.stepTo("quarantine", "no", false, "")
-	case until == untilHeard:
-		x.stepTo("quarantine", "until it is heard", true, "nothing is sent to it until it is heard: the network says that it cannot be reached")
-	default:
-		text := "until " + x.relay.began.Add(time.Duration(until)).UTC().Format(timeWords)
+	if until := p.Path.HoldUntil.Load(); x.at < until {
+		text := "until " + x.relay.began.Add(time.Duration(until)).UTC().Format(timeWords) + ", or until it is heard"
 		x.stepTo("quarantine", text, true, "nothing is sent to it "+text+": the network says that it cannot be reached")
+	} else {
+		x.stepTo("quarantine", "no", false, "")
 	}
 	if perSecond := x.limits.EgressBytes; perSecond > 0 {
 		left := x.relay.egress.Left(perSecond, x.at)
@@ -241,11 +238,18 @@ func (x *explaining) to() {
 	if ago := time.Duration(x.at - failed).Round(100 * time.Millisecond); lately {
 		x.stepTo("last failure", fmt.Sprintf("%v, %v ago", reason, ago), false, "")
 	}
+	what, reported, _, counts := x.relay.lastReport(p, x.at)
+	if ago := time.Duration(x.at - reported).Round(100 * time.Millisecond); counts {
+		x.stepTo("last report of the network", fmt.Sprintf("%v, %v ago", what, ago), false, "")
+	}
 	if x.ToVerdict == "" {
 		x.Sent = true
 		x.ToVerdict = "the datagrams of others are sent to it"
-		if lately {
+		switch {
+		case lately:
 			x.ToVerdict += ", but lately did not leave: " + failureWords[reason]
+		case counts:
+			x.ToVerdict += ", but lately did not all arrive: " + reportWords[what]
 		}
 	}
 }

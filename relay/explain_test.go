@@ -77,9 +77,9 @@ func TestExplanationSaysWhatWouldHappen(t *testing.T) {
 			o.Limits.EgressBytes = 1000
 			r.egress.Take(1000, 10_000, r.since(time.Now().Add(time.Hour)))
 		}, "limit of what leaves", "limit of what leaves", "not relayed: 1000 in a second are used up (bytes)", "nothing is sent to it just now: the limit of what leaves is used up"},
-		{"quarantined", "192.0.2.1:1", func(r *Relay, _ *Options) { r.table.Lookup(numbered(1)).Path.HoldUntil.Store(untilHeard) },
-			"", "quarantine", "its datagrams would be relayed to 2 peers", "nothing is sent to it until it is heard: the network says that it cannot be reached"},
-		{"others quarantined", "192.0.2.2:1", func(r *Relay, _ *Options) { r.table.Lookup(numbered(1)).Path.HoldUntil.Store(untilHeard) },
+		{"quarantined", "192.0.2.1:1", func(r *Relay, _ *Options) { r.table.Lookup(numbered(1)).Path.HoldUntil.Store(int64(time.Hour)) },
+			"", "quarantine", "its datagrams would be relayed to 2 peers", "nothing is sent to it until AN HOUR LATER, or until it is heard: the network says that it cannot be reached"},
+		{"others quarantined", "192.0.2.2:1", func(r *Relay, _ *Options) { r.table.Lookup(numbered(1)).Path.HoldUntil.Store(int64(time.Hour)) },
 			"", "known peer", "its datagrams would be relayed to 2 peers, but not to 1 that cannot be reached or are held; with the first it would become a peer", "nothing is sent to it: it is no peer"},
 		{"link", "192.0.2.1:1", func(r *Relay, _ *Options) { r.Attach(discard{}) }, "", "", "its datagrams would be relayed to 2 peers and handed to 1 link", "the datagrams of others are sent to it"},
 	} {
@@ -94,6 +94,7 @@ func TestExplanationSaysWhatWouldHappen(t *testing.T) {
 			}
 			r.Apply(changed)
 			x := r.Explain(addr(test.addr))
+			test.toV = strings.ReplaceAll(test.toV, "AN HOUR LATER", r.began.Add(time.Hour).UTC().Format(timeWords))
 			if from, to := decides(t, x.From), decides(t, x.To); from != test.from || to != test.to {
 				t.Errorf("want %q and %q to decide; got %q and %q: %+v %+v", test.from, test.to, from, to, x.From, x.To)
 			}
@@ -163,8 +164,6 @@ func TestStatesOfPeers(t *testing.T) {
 		}
 	}
 	wants(PeerState{})
-	p.Path.HoldUntil.Store(untilHeard)
-	wants(PeerState{State: StateQuarantined})
 	later := int64(time.Hour)
 	p.Path.HoldUntil.Store(later)
 	wants(PeerState{StateQuarantined, r.began.Add(time.Hour)})

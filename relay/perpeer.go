@@ -16,6 +16,8 @@ type PeerStats struct {
 	// way in, and those for it that were dropped on the way out. What was left
 	// when the socket was closed is counted for the relay only.
 	Dropped [drops]uint64
+
+	Reported [reports]uint64 // what the network reported about datagrams of Delivered, by Report
 }
 
 // PeerStats returns the counts of a peer, also of one that has left. Any
@@ -28,6 +30,8 @@ func (r *Relay) PeerStats(p *peers.Peer) PeerStats {
 	}
 	dropped := c.Dropped()
 	copy(s.Dropped[:], dropped[:])
+	reported := c.Reported()
+	copy(s.Reported[:], reported[:])
 	return s
 }
 
@@ -39,7 +43,7 @@ const (
 	StateBanned            // it is static and banned: nothing is sent to it nor relayed from it
 	StateQuarantined       // the network says that it cannot be reached: nothing is sent to it
 	StateCut               // it brings back what it gets: that is not relayed
-	StateFailing           // what was sent to it lately could not leave: there is no route, a firewall of this machine forbids it, or it is connected and too slow
+	StateFailing           // what was sent to it lately could not leave (there is no route, a firewall of this machine forbids it, or it is connected and too slow), or the network reports that it did not arrive
 )
 
 // failingFor is how long a peer counts as failing after such a drop.
@@ -72,8 +76,8 @@ func (s State) String() string {
 type PeerState struct {
 	State State
 
-	// Until is when the state ends by itself; of StateCut, when at the latest.
-	// Zero: a quarantine lasts until the peer is heard, a ban for ever.
+	// Until is when the state ends by itself; of StateCut, when at the latest; of
+	// StateQuarantined, when the peer is tried again. Zero: a ban lasts for ever.
 	Until time.Time
 }
 
@@ -86,10 +90,7 @@ func (r *Relay) PeerState(p *peers.Peer) PeerState {
 		ban, _ := r.table.BanOf(p.Addr().Addr(), now)
 		return PeerState{StateBanned, ban.Until}
 	}
-	if until := p.Path.HoldUntil.Load(); holds(p, until, at) {
-		if until == untilHeard {
-			return PeerState{State: StateQuarantined}
-		}
+	if until := p.Path.HoldUntil.Load(); at < until {
 		return PeerState{StateQuarantined, r.began.Add(time.Duration(until))}
 	}
 	if until, cut := r.storms.cut.until(p, at); cut {
@@ -97,6 +98,9 @@ func (r *Relay) PeerState(p *peers.Peer) PeerState {
 	}
 	if _, failed, lately := lastFailure(p, at); lately {
 		return PeerState{StateFailing, r.began.Add(time.Duration(failed) + failingFor)}
+	}
+	if _, _, until, counts := r.lastReport(p, at); counts {
+		return PeerState{StateFailing, r.began.Add(time.Duration(until))}
 	}
 	return PeerState{}
 }

@@ -98,7 +98,7 @@ func (s *plainSocket) newSender(turns *turns) sender {
 	return &plainSender{plainSocket: s, turns: turns}
 }
 
-func (s *plainSocket) receive(b *batch, _ func(netip.AddrPort, failure, []byte)) error {
+func (s *plainSocket) receive(b *batch, _ func(netip.AddrPort, Report, []byte) bool) error {
 	began := time.Now()
 	for {
 		n, oobn, _, from, err := s.conn.ReadMsgUDPAddrPort(s.buffer, s.oob)

@@ -52,28 +52,47 @@ type neighbours struct {
 }
 
 // relieve holds, of the receivers, those that the kernel is looking for, unless
-// it was asked only just now.
-func (n *neighbours) relieve(receivers []*peers.Peer, at int64) {
+// it was asked only just now. False: another goroutine is asking it.
+func (n *neighbours) relieve(receivers []*peers.Peer, at int64) bool {
 	if !n.mu.TryLock() {
-		return
+		return false
 	}
 	defer n.mu.Unlock()
 	if time.Since(n.asked) < askEvery {
-		return
+		return true
 	}
 	defer func() { n.asked = time.Now() }() // what takes long is not asked for the more often
 	lookedFor, err := lookedFor()
 	if err != nil || len(lookedFor) == 0 {
-		return
+		return true
 	}
 	for _, p := range receivers {
 		if !lookedFor[p.Addr().Addr()] {
 			continue
 		}
 		if until := p.Path.HoldUntil.Load(); until < at+int64(holdLookedFor) {
-			p.Path.HoldUntil.CompareAndSwap(until, at+int64(holdLookedFor))
+			p.Path.HoldUntil.CompareAndSwap(until, (at+int64(holdLookedFor))|onTrial)
 		}
 	}
+	return true
+}
+
+// retry returns how many of n datagrams are sent to p, whose hold has run out: at
+// first one, then nothing while it is on trial, and then all, unless the kernel
+// is still looking for the neighbour. So many dead ones take little room in the
+// send buffer, whatever comes at once.
+func (s *trainSender) retry(p *peers.Peer, until int64, n int) int {
+	hold, at := &p.Path.HoldUntil, s.batch.at
+	if until&onTrial == 0 {
+		if hold.CompareAndSwap(until, (at+int64(trialTime))|onTrial) {
+			return 1
+		}
+		return 0
+	}
+	if s.socket.neighbours.relieve(s.to.all, at) && (hold.CompareAndSwap(until, 0) || hold.Load() == 0) {
+		return n
+	}
+	return 0
 }
 
 // lookedFor returns the neighbours of this host that have not answered.

@@ -1,34 +1,30 @@
 package relay
 
 import (
-	"math"
 	"net/netip"
 	"time"
 
 	"udprelay/peers"
 )
 
-// A failure is what the network says of a datagram that it did not deliver.
-type failure uint8
-
 const (
-	failedOtherwise failure = iota
-	unreachable             // there is no way to the host, or it does not answer
-	portClosed              // the host says that nothing listens there
-)
-
-const (
-	// untilHeard is the end of the quarantine of a learned peer.
-	untilHeard = math.MaxInt64
-
-	// A static peer is sent to again after firstRetry; while that fails, after
-	// twice as long each time, at most lastRetry.
+	// A peer that cannot be reached is sent to again after firstRetry; while that
+	// fails, after twice as long each time, at most lastRetry. One that is back is
+	// so sent to at most 17 s later: a neighbour that the kernel is looking for at
+	// that moment is asked again within a second, and answers.
 	firstRetry, lastRetry = time.Second, 16 * time.Second
 
-	// goodAgain is how long a static peer must be sent to without a failure for
-	// the next quarantine to be a first one. A neighbour that does not answer
-	// fails after three seconds (arp(7)).
+	// goodAgain is how long a peer must be sent to without a failure for the next
+	// quarantine to be a first one. A neighbour that does not answer fails after
+	// three seconds (arp(7)).
 	goodAgain = 10 * time.Second
+
+	// A retry is one datagram. What follows it within trialTime is not sent: so
+	// long a neighbour has to answer before the kernel is asked about it.
+	trialTime = 100 * time.Millisecond
+
+	// onTrial is the bit of Path.HoldUntil that says so of the time until then.
+	onTrial = 1
 
 	// A learned peer is forgotten after so many answers that nothing listens
 	// there, over so long. One may come from a program that is being restarted.
@@ -41,46 +37,47 @@ const (
 
 // undeliverable is told by the socket, on the goroutine that receives, what
 // the network says of a datagram to an address, and what it quotes of it.
-// What it cannot know by having seen the datagram changes nothing.
-func (r *Relay) undeliverable(to netip.AddrPort, what failure, quote []byte) {
+// What it cannot know by having seen the datagram changes nothing, and is not
+// known.
+func (r *Relay) undeliverable(to netip.AddrPort, what Report, quote []byte) (known bool) {
 	now := r.since(time.Now())
 	p := r.table.Lookup(to)
 	sent, known := r.sent.when(quote, now)
 	if p == nil || !known {
 		r.receiving.tally.StrayErrors++
-		return
+		return false
 	}
+	r.counters.reported[what].Add(1)
+	p.Path.Counts.Report(int(what), now)
 	if heard, ok := r.table.LastHeard(p); ok && r.since(heard) > sent+int64(time.Millisecond) {
-		return // it was there later than that
+		return true // it was there later than that
 	}
-	switch what {
-	case unreachable:
+	switch {
+	case what.quarantines():
 		r.quarantine(p, now)
-	case portClosed:
+	case what == ReportPortClosed:
 		r.refuses(p, now)
 	}
+	return true
 }
 
-// quarantine has nothing sent to p until it is heard; to a static peer, which
-// may never speak, for a while.
+// quarantine has nothing sent to p for a while, unless it is heard.
 func (r *Relay) quarantine(p *peers.Peer, now int64) {
 	f := &p.Path.Failures
-	if p.Static() && now < f.Since || !p.Static() && p.Path.HoldUntil.Load() == untilHeard {
-		return // of what was sent before; a hold for another reason is no quarantine
+	if now < f.Since {
+		return // of what was sent before
 	}
 	if now-f.Since > int64(goodAgain) {
 		f.Unreachable = 0
 	}
 	f.Unreachable++
-	if !p.Static() {
-		p.Path.HoldUntil.Store(untilHeard)
-		r.log.Debug("peer cannot be reached; nothing is sent to it until it is heard", "peer", p.Addr())
-		return
-	}
 	wait := min(firstRetry<<min(f.Unreachable-1, 10), lastRetry)
 	f.Since = now + int64(wait)
-	p.Path.HoldUntil.Store(f.Since)
-	if f.Unreachable == 1 && r.receiving.saying.Take(linesPerMinute, 1, now/60) {
+	p.Path.HoldUntil.Store(f.Since &^ onTrial)
+	switch {
+	case !p.Static():
+		r.log.Debug("peer cannot be reached", "peer", p.Addr(), "again_in", wait, "at_most", lastRetry)
+	case f.Unreachable == 1 && r.receiving.saying.Take(linesPerMinute, 1, now/60):
 		r.log.Warn("static peer cannot be reached", "peer", p.Addr(), "again_in", wait, "at_most", lastRetry)
 	}
 }
@@ -113,22 +110,7 @@ func (r *Relay) isBack(p *peers.Peer) {
 }
 
 // held reports whether nothing is to be sent to p at the time at.
-func held(p *peers.Peer, at int64) bool {
-	until := p.Path.HoldUntil.Load()
-	if until == 0 {
-		return false
-	}
-	if holds(p, until, at) {
-		return true
-	}
-	p.Path.HoldUntil.CompareAndSwap(until, 0)
-	return false
-}
-
-// holds reports whether p is held at the time at, if that is to be until a time.
-func holds(p *peers.Peer, until, at int64) bool {
-	return at < until && (until != untilHeard || !p.Static()) // it may have become static since
-}
+func held(p *peers.Peer, at int64) bool { return at < p.Path.HoldUntil.Load() }
 
 // leavesOut says whether nothing of the batch is to be sent to p, and why.
 func (b *batch) leavesOut(p *peers.Peer) (reason Drop, out bool) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -54,7 +55,7 @@ func (q *quiet) sends() []byte {
 }
 
 // fails has a datagram sent that fails at once, and another way after a while.
-func (q *quiet) fails(what failure) {
+func (q *quiet) fails(what Report) {
 	quote := q.sends()
 	time.Sleep(2 * time.Millisecond)
 	q.undeliverable(someAddr, what, quote)
@@ -83,28 +84,44 @@ func (q *quiet) wantRetries(p *peers.Peer, tries time.Duration, waits ...time.Du
 	q.t.Helper()
 	for i, wait := range waits {
 		time.Sleep(tries)
-		q.fails(unreachable)
+		q.fails(ReportUnreachable)
 		began := time.Now()
 		for q.held(p) && time.Since(began) < time.Hour {
 			time.Sleep(10 * time.Millisecond)
 		}
 		if got := time.Since(began); got < wait || got > wait+10*time.Millisecond {
-			q.t.Errorf("failure %d: want the static peer held for %v; got %v", i, wait, got)
+			q.t.Errorf("failure %d: want the peer held for %v; got %v", i, wait, got)
 		}
 	}
 }
 
-func TestLearnedPeerThatCannotBeReachedIsHeldUntilItIsHeard(t *testing.T) {
-	inQuiet(t, func(t *testing.T, q *quiet) {
-		p := q.learned()
+// eachSort runs the test for a learned peer and for a static one.
+func eachSort(t *testing.T, test func(t *testing.T, q *quiet, p *peers.Peer)) {
+	t.Run("learned", func(t *testing.T) { inQuiet(t, func(t *testing.T, q *quiet) { test(t, q, q.learned()) }) })
+	t.Run("static", func(t *testing.T) { inQuiet(t, func(t *testing.T, q *quiet) { test(t, q, q.static()) }) })
+}
+
+func TestPeerThatCannotBeReachedIsTriedAgainAndAgain(t *testing.T) {
+	s := time.Second
+	eachSort(t, func(t *testing.T, q *quiet, p *peers.Peer) {
+		// A neighbour fails after three seconds, a router says so at once.
+		q.wantRetries(p, 3*s, 1*s, 2*s, 4*s, 8*s, 16*s, 16*s, 16*s)
+		q.wantRetries(p, 0, 16*s, 16*s)
+		time.Sleep(goodAgain)
+		q.wantRetries(p, s, 1*s, 2*s) // it was there for a while
+		q.hears(p)
+		q.wantRetries(p, 0, 1*s, 2*s, 4*s)
+	})
+}
+
+func TestPeerThatIsHeardIsSentToAtOnce(t *testing.T) {
+	eachSort(t, func(t *testing.T, q *quiet, p *peers.Peer) {
 		for round := range 3 {
 			time.Sleep(time.Minute)
 			q.wantHeld(p, false, fmt.Sprintf("round %d", round))
-			q.fails(unreachable)
+			q.fails(ReportUnreachable)
 			q.wantHeld(p, true, "when it is unreachable")
-			time.Sleep(100 * time.Hour)
-			q.wantHeld(p, true, "100 hours later")
-			q.fails(unreachable) // of what was on its way
+			q.fails(ReportUnreachable) // of what was on its way
 			q.wantHeld(p, true, "when that is told again")
 			q.hears(p)
 			q.wantHeld(p, false, "when it is heard")
@@ -118,20 +135,6 @@ func TestLearnedPeerThatCannotBeReachedIsHeldUntilItIsHeard(t *testing.T) {
 	})
 }
 
-func TestStaticPeerThatCannotBeReachedIsTriedAgainAndAgain(t *testing.T) {
-	s := time.Second
-	inQuiet(t, func(t *testing.T, q *quiet) {
-		p := q.static()
-		// A neighbour fails after three seconds, a router says so at once.
-		q.wantRetries(p, 3*s, 1*s, 2*s, 4*s, 8*s, 16*s, 16*s, 16*s)
-		q.wantRetries(p, 0, 16*s, 16*s)
-		time.Sleep(goodAgain)
-		q.wantRetries(p, s, 1*s, 2*s) // it was there for a while
-		q.hears(p)
-		q.wantRetries(p, 0, 1*s, 2*s, 4*s)
-	})
-}
-
 func TestErrorsOfOneOutageCountOnce(t *testing.T) {
 	inQuiet(t, func(t *testing.T, q *quiet) {
 		p := q.static()
@@ -141,7 +144,7 @@ func TestErrorsOfOneOutageCountOnce(t *testing.T) {
 		}
 		time.Sleep(5 * time.Millisecond)
 		for _, quote := range quotes {
-			q.undeliverable(someAddr, unreachable, quote)
+			q.undeliverable(someAddr, ReportUnreachable, quote)
 		}
 		if got := p.Path.Failures.Unreachable; got != 1 {
 			t.Errorf("want one quarantine for the errors of 20 datagrams; got %d", got)
@@ -152,7 +155,7 @@ func TestErrorsOfOneOutageCountOnce(t *testing.T) {
 }
 
 func TestErrorOlderThanWhatWasHeardChangesNothing(t *testing.T) {
-	for _, what := range []failure{unreachable, portClosed} {
+	for _, what := range []Report{ReportUnreachable, ReportProhibited, ReportTTLExceeded, ReportPortClosed} {
 		for _, static := range []bool{false, true} {
 			inQuiet(t, func(t *testing.T, q *quiet) {
 				p := q.static()
@@ -187,7 +190,7 @@ func TestPeerHeardAtTheTimeOfWhatFailedIsHeldAllTheSame(t *testing.T) {
 	inQuiet(t, func(t *testing.T, q *quiet) {
 		p := q.learned()
 		q.hears(p)
-		q.fails(unreachable)
+		q.fails(ReportUnreachable)
 		q.wantHeld(p, true, "heard when that was sent")
 	})
 }
@@ -206,7 +209,7 @@ func TestErrorAboutNothingThatWasSentIsStray(t *testing.T) {
 			stranger := netip.MustParseAddrPort("192.0.2.8:9000")
 			strays := uint64(0)
 			stray := func(to netip.AddrPort, quote []byte) {
-				for _, what := range []failure{unreachable, portClosed, failedOtherwise} {
+				for _, what := range Reports() {
 					for range 3 * refusals {
 						time.Sleep(refusingTime / 4)
 						q.undeliverable(to, what, quote)
@@ -233,18 +236,86 @@ func TestErrorAboutNothingThatWasSentIsStray(t *testing.T) {
 	}
 }
 
-func TestOtherFailuresChangeNothing(t *testing.T) {
-	inQuiet(t, func(t *testing.T, q *quiet) {
-		p := q.learned()
-		for range 100 {
-			q.fails(failedOtherwise)
-			time.Sleep(time.Second)
+// Each report that quotes what was sent is counted, for its peer and in total,
+// whatever else it changes.
+func TestReportsAreCounted(t *testing.T) {
+	eachSort(t, func(t *testing.T, q *quiet, p *peers.Peer) {
+		for n, what := range Reports() {
+			for range n + 1 {
+				q.fails(what)
+			}
 		}
-		q.wantHeld(p, false, "after failures of another kind")
-		if p.Path.Failing() || q.table.Lookup(someAddr) != p || q.receiving.tally.StrayErrors != 0 {
-			t.Errorf("want nothing changed; got %+v, %d stray errors", p.Path.Failures, q.receiving.tally.StrayErrors)
+		stats, whole := q.PeerStats(p), q.Stats()
+		for n, what := range Reports() {
+			if got := stats.Reported[what]; got != uint64(n+1) {
+				t.Errorf("want %d reports %v of the peer; got %d", n+1, what, got)
+			}
+			if got := whole.Reported[what]; got != uint64(n+1) {
+				t.Errorf("want %d reports %v in total; got %d", n+1, what, got)
+			}
+			if at, ever := q.LastReport(p, what); !ever || time.Since(at) > time.Second {
+				t.Errorf("want the last report %v a moment ago; got %v, %t", what, at, ever)
+			}
+		}
+		before := q.Stats()
+		q.undeliverable(someAddr, ReportTooBig, []byte("never sent"))
+		if got := q.Stats().Reported; got != before.Reported {
+			t.Errorf("want a forged report not counted; got %v after %v", got, before.Reported)
 		}
 	})
+}
+
+// A peer whose datagrams do not arrive does not look well, unless it was heard
+// since.
+func TestPeerWithReportsIsFailing(t *testing.T) {
+	for _, what := range Reports() {
+		eachSort(t, func(t *testing.T, q *quiet, p *peers.Peer) {
+			want := func(want State, when string) {
+				t.Helper()
+				if got := q.PeerState(p).State; got != want {
+					t.Errorf("%v, %s: want state %v; got %v", what, when, want, got)
+				}
+			}
+			want(StateOK, "before")
+			q.fails(what)
+			if what.quarantines() {
+				want(StateQuarantined, "at once")
+				time.Sleep(firstRetry)
+			}
+			want(StateFailing, "when it is sent to")
+			if x := q.Explain(someAddr); !strings.Contains(x.ToVerdict, reportWords[what]) || x.To[len(x.To)-1].Name != "last report of the network" {
+				t.Errorf("want an explanation that names %v; got %+v", what, x)
+			}
+			left := time.Until(q.PeerState(p).Until)
+			time.Sleep(left - time.Millisecond)
+			want(StateFailing, "just before it is over")
+			time.Sleep(2 * time.Millisecond)
+			want(StateOK, "when it is over")
+			q.fails(what)
+			time.Sleep(2 * time.Millisecond)
+			q.hears(p)
+			if what.quarantines() || what == ReportPortClosed {
+				want(StateOK, "when it is heard")
+			} else {
+				want(StateFailing, "when it is heard, which says nothing about what is sent to it")
+			}
+		})
+	}
+}
+
+func TestOtherReportsQuarantineNobody(t *testing.T) {
+	for _, what := range []Report{ReportTooBig, ReportFragmentLost, ReportOther} {
+		eachSort(t, func(t *testing.T, q *quiet, p *peers.Peer) {
+			for range 100 {
+				q.fails(what)
+				time.Sleep(time.Second)
+			}
+			q.wantHeld(p, false, "after reports of another kind")
+			if p.Path.Failing() || q.table.Lookup(someAddr) != p || q.receiving.tally.StrayErrors != 0 {
+				t.Errorf("want nothing changed; got %+v, %d stray errors", p.Path.Failures, q.receiving.tally.StrayErrors)
+			}
+		})
+	}
 }
 
 func TestLearnedPeerIsForgottenWhenItRefusesForASecond(t *testing.T) {
@@ -258,23 +329,23 @@ func TestLearnedPeerIsForgottenWhenItRefusesForASecond(t *testing.T) {
 			}
 		}
 		for range 200 {
-			q.fails(portClosed) // takes 2 ms
+			q.fails(ReportPortClosed) // takes 2 ms
 		}
 		there(true, "200 refusals in less than a second")
 		q.hears(p)
 		time.Sleep(time.Minute)
-		q.fails(portClosed)
+		q.fails(ReportPortClosed)
 		time.Sleep(time.Minute)
-		q.fails(portClosed)
+		q.fails(ReportPortClosed)
 		there(true, "2 refusals in a minute, after it was heard")
 		q.hears(p)
 		for n := range refusals {
 			there(true, fmt.Sprintf("%d refusals", n))
 			time.Sleep(refusingTime / (refusals - 1))
-			q.fails(portClosed)
+			q.fails(ReportPortClosed)
 		}
 		there(false, "3 refusals in a second")
-		q.undeliverable(someAddr, portClosed, q.sends()) // of what was on its way
+		q.undeliverable(someAddr, ReportPortClosed, q.sends()) // of what was on its way
 		if got := q.receiving.tally.StrayErrors; got != 1 {
 			t.Errorf("want an error about one that is no peer any more counted as stray; got %d", got)
 		}
@@ -288,7 +359,7 @@ func TestStaticPeerThatRefusesIsSentToAllTheSame(t *testing.T) {
 	inQuiet(t, func(t *testing.T, q *quiet) {
 		p := q.static()
 		for n := range 1000 {
-			q.fails(portClosed)
+			q.fails(ReportPortClosed)
 			time.Sleep(10 * time.Millisecond)
 			q.wantHeld(p, false, fmt.Sprintf("%d refusals", n+1))
 		}
@@ -311,7 +382,7 @@ func TestPeerThatIsHeldForAMomentCanFail(t *testing.T) {
 			quote := q.sends()
 			time.Sleep(3 * time.Second)
 			p.Path.HoldUntil.Store(q.since(time.Now().Add(500 * time.Millisecond)))
-			q.undeliverable(someAddr, unreachable, quote)
+			q.undeliverable(someAddr, ReportUnreachable, quote)
 			time.Sleep(600 * time.Millisecond)
 			q.wantHeld(p, true, "unreachable while it was held for a moment")
 		})
@@ -319,36 +390,24 @@ func TestPeerThatIsHeldForAMomentCanFail(t *testing.T) {
 }
 
 // A reload can make a peer static, or learned, whatever its state.
-func TestPeerThatBecomesStaticIsTriedAgain(t *testing.T) {
+func TestQuarantineOutlivesAReload(t *testing.T) {
 	inQuiet(t, func(t *testing.T, q *quiet) {
 		p := q.learned()
-		q.fails(unreachable)
+		q.fails(ReportUnreachable)
 		q.wantHeld(p, true, "as a learned peer")
 		if q.static() != p || !p.Static() {
 			t.Fatal("want the peer to become static; it does not")
 		}
-		time.Sleep(lastRetry)
-		q.wantHeld(p, false, "as a static peer, some time later")
-		q.wantRetries(p, 0, firstRetry, 2*firstRetry)
-	})
-}
-
-func TestPeerThatIsStaticNoMoreIsHeldUntilItIsHeard(t *testing.T) {
-	inQuiet(t, func(t *testing.T, q *quiet) {
-		p := q.static()
+		q.wantHeld(p, true, "as a static peer")
+		time.Sleep(firstRetry)
+		q.wantRetries(p, 0, 2*firstRetry, 4*firstRetry)
 		q.hears(p)
 		time.Sleep(time.Second)
-		q.fails(unreachable)
+		q.wantRetries(p, 0, firstRetry)
 		q.SetStatic(nil)
 		if q.table.Lookup(someAddr) != p || p.Static() {
 			t.Fatal("want the peer to become a learned one; it does not")
 		}
-		time.Sleep(firstRetry)
-		q.wantHeld(p, false, "after the wait of a static peer")
-		q.fails(unreachable)
-		time.Sleep(time.Hour)
-		q.wantHeld(p, true, "as a learned peer")
-		q.hears(p)
-		q.wantHeld(p, false, "when it is heard")
+		q.wantRetries(p, 0, 2*firstRetry)
 	})
 }

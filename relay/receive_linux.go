@@ -85,7 +85,7 @@ func newRing(s *linuxSocket) *ring {
 // read before each call.
 const errorsEvery = 8
 
-func (s *linuxSocket) receive(b *batch, failed func(netip.AddrPort, failure, []byte)) error {
+func (s *linuxSocket) receive(b *batch, failed func(netip.AddrPort, Report, []byte) bool) error {
 	r := s.ring
 	if r.next == r.used {
 		s.errors.tell = failed
@@ -173,11 +173,14 @@ func (r *ring) recvmmsg(fd uintptr) {
 			r.linger(fd)
 			return
 		case errno == unix.EAGAIN:
-			if !r.socket.poller.in || r.socket.errors.read(fd) == 0 {
-				r.calls = 0
-				r.err = r.socket.poller.enter(fd)
-				return
+			if r.socket.poller.in {
+				if n, _ := r.socket.errors.read(fd); n > 0 {
+					break
+				}
 			}
+			r.calls = 0
+			r.err = r.socket.poller.enter(fd)
+			return
 		case errno == unix.EINTR || ofTheNetwork(errno): // the call has cleared it
 		default:
 			r.err = os.NewSyscallError("recvmmsg", errno)

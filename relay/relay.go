@@ -79,9 +79,9 @@ type Relay struct {
 		refusals batchRefusals    // of the batch in hand
 		rule     *peers.RuleTally // that has decided about the sender in hand; nil: none was asked
 
-		forgetting peers.Bucket                          // of peers that refuse
-		saying     peers.Bucket                          // of static peers that cannot be reached
-		failed     func(netip.AddrPort, failure, []byte) // undeliverable
+		forgetting peers.Bucket                              // of peers that refuse
+		saying     peers.Bucket                              // of static peers that cannot be reached
+		failed     func(netip.AddrPort, Report, []byte) bool // undeliverable
 	}
 }
 

@@ -49,9 +49,10 @@ type trainSender struct {
 	shared plan   // for all who have not spoken in the batch
 	own    []plan // for each speaker
 	sizes  []int
-	waited bool  // for room in the send buffer
-	late   bool  // the relay is stopped, and there is no time left to send
-	looked int64 // when it was looked how full the buffer is
+	waited bool     // for room in the send buffer
+	late   bool     // the relay is stopped, and there is no time left to send
+	trial  [1]train // of a peer that is tried again
+	looked int64    // when it was looked how full the buffer is
 
 	messages []message // gathered
 	enough   int       // of them for the next sendmmsg
@@ -171,13 +172,27 @@ func (s *trainSender) gatherAll(run []*peers.Peer) error {
 				s.make(plan, p)
 			}
 		}
-		if reason, ok := b.leavesOut(p); ok {
-			if n := len(plan.vectors); n > 0 {
-				s.tally.dropOf(p, reason, n)
-			}
+		n := len(plan.vectors)
+		if n == 0 {
 			continue
 		}
-		if err := s.gather(p, plan); err != nil {
+		reason, out := b.leavesOut(p)
+		trains, sent := plan.trains, n
+		if until := p.Path.HoldUntil.Load(); out {
+			sent = 0
+		} else if until != 0 {
+			if sent = s.retry(p, until, n); sent == 1 {
+				s.trial[0] = plan.trains[0].lone(0, plan)
+				trains = s.trial[:]
+			}
+		}
+		if sent < n {
+			s.tally.dropOf(p, reason, n-sent)
+		}
+		if sent == 0 {
+			continue
+		}
+		if err := s.gather(p, plan, trains); err != nil {
 			return err
 		}
 	}
@@ -202,10 +217,10 @@ func (s *trainSender) make(plan *plan, origin *peers.Peer) {
 	plan.trains = cut(plan.trains[:0], s.sizes, s.longest)
 }
 
-// gather adds the messages of the plan for p, and sends when there are enough.
-func (s *trainSender) gather(p *peers.Peer, plan *plan) error {
+// gather adds messages for p, trains of the plan, and sends when there are enough.
+func (s *trainSender) gather(p *peers.Peer, plan *plan, trains []train) error {
 	limit := p.Path.TrainLimit.Load()
-	for _, t := range plan.trains {
+	for _, t := range trains {
 		if t.size > maxTrainBytes && p.Addr().Addr().Is4() {
 			// It came by IPv6, which has room for some more. To try would cost
 			// a place in the error queue each time.

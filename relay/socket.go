@@ -15,8 +15,9 @@ type socket interface {
 	// is empty, with datagrams and sources set. What does not fit comes with
 	// the next call, until which the payloads stay. One goroutine calls it. It
 	// tells failed what the network says of datagrams that were sent, with
-	// what it quotes of them; a system may not say.
-	receive(b *batch, failed func(to netip.AddrPort, what failure, quote []byte)) error
+	// what it quotes of them; a system may not say. Failed returns whether such
+	// a datagram was sent.
+	receive(b *batch, failed func(to netip.AddrPort, what Report, quote []byte) bool) error
 
 	// holds reports whether there are datagrams that were received and not yet
 	// put into a batch. The goroutine that receives calls it.

@@ -149,6 +149,9 @@ func (s *linuxSocket) setUp(fd int, options Options) error {
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 0); err != nil {
 		return fmt.Errorf("forbid broadcasts: %w", err)
 	}
+	if err := allowFragments(fd, s.v6); err != nil {
+		return fmt.Errorf("allow fragments: %w", err)
+	}
 	if err := s.setBuffersOf(fd, options.ReceiveBuffer, options.SendBuffer, options.Logger); err != nil {
 		return err
 	}
@@ -214,6 +217,23 @@ func (s *linuxSocket) setBuffersOf(fd, receive, send int, log *slog.Logger) erro
 	}
 	s.room.Store(int64(room))
 	return nil
+}
+
+// allowFragments has datagrams leave without the DF bit, as a router forwards
+// them: their size is the choice of their senders, who do not learn that it is too
+// long for a link. Linux sets the bit on datagrams by themselves, but not on those
+// of a train. What ICMP says about the path MTU is not followed for IPv4
+// (IP_PMTUDISC_OMIT, Linux 3.15): a router splits datagrams itself, and a forged
+// message would have all of them split. With IPv6 only their origin can.
+func allowFragments(fd int, v6 bool) error {
+	err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_OMIT)
+	if err != nil {
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT)
+	}
+	if v6 {
+		err = errors.Join(err, unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_WANT))
+	}
+	return err
 }
 
 // notePast notes which socket it is, and what the kernel has dropped so far if

@@ -97,6 +97,11 @@ type Stats struct {
 	StrayErrors          uint64 // errors of the network (ICMP) that match nothing that was sent; forged, or late
 
 	Dropped [drops]uint64 // by Drop; Received has no part of DropReceiveQueueFull
+
+	// Reported counts what the network reported about datagrams of Delivered, by
+	// Report. It is no part of the equations: the network may report one twice,
+	// and does not report all that it loses.
+	Reported [reports]uint64
 }
 
 // A tally is what one goroutine has counted and not yet published.
@@ -158,7 +163,8 @@ func (t *tally) unaccounted() int {
 type counters struct {
 	received, receivedBytes, keepAlives, relayed, noReceiver, due, delivered, deliveredBytes, answers, answerBytes, strayErrors atomic.Uint64
 
-	dropped [drops]atomic.Uint64
+	dropped  [drops]atomic.Uint64
+	reported [reports]atomic.Uint64 // counted at once, for no batch may follow
 
 	mu   sync.Mutex
 	whom [drops]netip.AddrPort // guarded by mu: whom the last drop of each kind met
@@ -211,6 +217,9 @@ func (r *Relay) Stats() Stats {
 	}
 	for i := range s.Dropped {
 		s.Dropped[i] = c.dropped[i].Load()
+	}
+	for i := range s.Reported {
+		s.Reported[i] = c.reported[i].Load()
 	}
 	return s
 }
