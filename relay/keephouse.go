@@ -153,7 +153,7 @@ var advice = [drops]string{
 	DropStorm:            "relays or peers that echo are linked in a ring; take one link away",
 	DropWithheld:         "a few datagrams are withheld to find out whether a peer returns what it is sent; a storm, if there is one, has lines of its own",
 	DropEgressLimit:      "to send more, raise limits.egress_bytes_per_second",
-	DropQuarantined:      "the network says that a receiver cannot be reached; it is sent to again when it is heard or, if it is static, after some seconds",
+	DropQuarantined:      "the network says that a receiver cannot be reached; it is tried again within 16 seconds, and at once when it is heard",
 	DropReceiveQueueFull: "datagrams come faster than they leave, or with wrong checksums; for bursts, raise socket.receive_buffer",
 	DropTooBig:           "datagrams are longer than the way to a receiver can carry",
 	DropFiltered:         "a firewall on this machine forbids sending to a receiver",

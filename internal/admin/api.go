@@ -19,8 +19,9 @@ type Status struct {
 	Peers   PeerCount `json:"peers"`
 
 	Counters Counters          `json:"counters"`
-	Drops    map[string]uint64 `json:"drops"` // by reason, every reason there is
-	Rules    []Rule            `json:"rules"` // in the order in which they decide; the last stands for no rule
+	Drops    map[string]uint64 `json:"drops"`   // by reason, every reason there is
+	Reports  map[string]uint64 `json:"reports"` // what the network (ICMP) reported about delivered datagrams, by kind, every kind there is
+	Rules    []Rule            `json:"rules"`   // in the order in which they decide; the last stands for no rule
 	Rates    Rates             `json:"rates"`
 	Buffers  Buffers           `json:"buffers"`
 	Gateway  Gateway           `json:"gateway"`
@@ -118,6 +119,7 @@ type Peer struct {
 	DeliveredBytes uint64            `json:"delivered_bytes"`
 	Dropped        map[string]uint64 `json:"dropped"` // by reason, both ways
 	DroppedTotal   uint64            `json:"dropped_total"`
+	Reported       map[string]uint64 `json:"reported,omitempty"` // what the network reported about datagrams for it, by kind
 
 	ReceivedRate       float64 `json:"received_rate"`
 	ReceivedBytesRate  float64 `json:"received_bytes_rate"`
@@ -144,6 +146,8 @@ type Why struct {
 	Would   []Step `json:"would"`   // in the order in which the relay decides
 	Peer    *Peer  `json:"peer"`    // null: there is none at the address
 	Did     []Did  `json:"did"`
+
+	Reports []NetworkReport `json:"reports,omitempty"` // about datagrams for the peer
 }
 
 // A Step is one of those that lead to a decision.
@@ -160,6 +164,13 @@ type Did struct {
 	From   string `json:"from,omitempty"` // the sender, if it was no peer
 	Count  uint64 `json:"count"`
 	Last   *Time  `json:"last"` // null: not known
+}
+
+// A NetworkReport is what the network (ICMP) reported about delivered datagrams.
+type NetworkReport struct {
+	Kind  string `json:"kind"`
+	Count uint64 `json:"count"`
+	Last  *Time  `json:"last"` // null: not known
 }
 
 // A Time is written as RFC 3339 says, in UTC with milliseconds.

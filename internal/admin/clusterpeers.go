@@ -101,13 +101,20 @@ func (p *Peer) clean() {
 	for _, text := range []*string{&p.Transport, &p.Name, &p.May, &p.JoinedBy, &p.State} {
 		*text = shown(*text)
 	}
-	dropped := make(map[string]uint64, min(len(p.Dropped), mostDrops))
-	for reason, n := range p.Dropped {
-		if len(dropped) < mostDrops {
-			dropped[shown(reason)] += n
+	p.Dropped = cleanCounts(p.Dropped)
+	if p.Reported != nil {
+		p.Reported = cleanCounts(p.Reported)
+	}
+}
+
+func cleanCounts(counts map[string]uint64) map[string]uint64 {
+	clean := make(map[string]uint64, min(len(counts), mostDrops))
+	for reason, n := range counts {
+		if len(clean) < mostDrops {
+			clean[shown(reason)] += n
 		}
 	}
-	p.Dropped = dropped
+	return clean
 }
 
 // shown returns text without what does not print, and not too long.

@@ -63,7 +63,7 @@ func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, m := range plainMetrics {
 		to <- m.desc
 	}
-	for _, desc := range []*prometheus.Desc{dropsDesc, refusedDesc, peersDesc, bansDesc, buildDesc, clientsDesc, endedDesc} {
+	for _, desc := range []*prometheus.Desc{dropsDesc, reportsDesc, refusedDesc, peersDesc, bansDesc, buildDesc, clientsDesc, endedDesc} {
 		to <- desc
 	}
 	describeCluster(to)
@@ -82,6 +82,9 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	}
 	for _, reason := range relay.Drops() {
 		send(dropsDesc, prometheus.CounterValue, float64(status.Drops[reason.String()]), reason.String())
+	}
+	for _, kind := range relay.Reports() {
+		send(reportsDesc, prometheus.CounterValue, float64(status.Reports[kind.String()]), kind.String())
 	}
 	for i, rule := range status.Rules {
 		name := fmt.Sprintf("access[%d]", i)
@@ -111,6 +114,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 // Metrics with labels, or that are not in the status.
 var (
 	dropsDesc   = describe("dropped_datagrams_total", "Datagrams that were dropped, by reason. Those on the way in count once, those on the way out once for every receiver.", "reason")
+	reportsDesc = describe("network_reports_total", "What the network (ICMP) reported about delivered datagrams, by kind.", "kind")
 	refusedDesc = describe("refused_datagrams_total", "Datagrams of senders that a rule of access keeps out, since the rules hold. The rule \"none\" stands for senders that no rule covers.", "rule")
 	peersDesc   = describe("peers", "Peers that are known.", "kind")
 	bansDesc    = describe("bans", "Bans that hold: addresses and prefixes that are kept out.")

@@ -29,6 +29,7 @@ func busy() Status {
 		Peers:    PeerCount{Learned: 12, Static: 2, Receivers: 13, Max: 10000, Quarantined: 3},
 		Counters: Counters{Received: 101, ReceivedBytes: 102, KeepAlives: 103, Relayed: 104, NoReceiver: 112, Due: 113, Delivered: 105, DeliveredBytes: 106, Answers: 107, AnswerBytes: 108, StrayErrors: 109, Joined: 110, Left: 111},
 		Drops:    map[string]uint64{},
+		Reports:  map[string]uint64{},
 		Rules:    []Rule{{From: "loopback", Refused: 201}, {From: "private", Refused: 202}, {Refused: 203}},
 		Gateway:  Gateway{Listeners: []GatewayListener{{"tcp", "[::]:9003", 4}, {"wss", "[::]:9004", 5}}, Connections: 11, Limit: 1000, Accepted: 601, Ended: map[string]uint64{"left": 602, "stuck": 603}},
 		Buffers:  Buffers{Receive: 301, ReceiveUsed: 302, Send: 303, SendUsed: 304},
@@ -36,6 +37,9 @@ func busy() Status {
 	}
 	for i, reason := range relay.Drops() {
 		status.Drops[reason.String()] = uint64(400 + i)
+	}
+	for i, kind := range relay.Reports() {
+		status.Reports[kind.String()] = uint64(450 + i)
 	}
 	return status
 }
@@ -115,6 +119,9 @@ func TestMetricsTellTheStatus(t *testing.T) {
 	}
 	for i, reason := range relay.Drops() {
 		want["dropped_datagrams_total reason="+reason.String()] = float64(400 + i)
+	}
+	for i, kind := range relay.Reports() {
+		want["network_reports_total kind="+kind.String()] = float64(450 + i)
 	}
 	for name, value := range want {
 		if got, there := values["udprelay_"+name]; !there || got != value {
@@ -224,6 +231,11 @@ func TestCountersNeverGoBack(t *testing.T) {
 			grows(&n, reason.String())
 			after.Drops[reason.String()] = n
 		}
+		after.Reports = maps.Clone(before.Reports)
+		for kind, n := range before.Reports {
+			grows(&n, kind)
+			after.Reports[kind] = n
+		}
 		after.Peers, after.Ready = PeerCount{}, false // these may go back
 		first, second := gathered(t, ours(before, &daemonOf{})), gathered(t, ours(after, &daemonOf{}))
 		counters := 0
@@ -234,7 +246,7 @@ func TestCountersNeverGoBack(t *testing.T) {
 				}
 			}
 		}
-		if want := 13 + 3 + 1 + 2 + len(relay.Drops()) + 4 + len(before.Cluster.Drops) + 3*2; counters != want {
+		if want := 13 + 3 + 1 + 2 + len(relay.Drops()) + len(relay.Reports()) + 4 + len(before.Cluster.Drops) + 3*2; counters != want {
 			t.Errorf("want %d counters, got %d", want, counters)
 		}
 	})

@@ -33,7 +33,8 @@ COLUMNS in the environment says how wide it is.
 States: ok; silent, not heard for three quarters of the expiry; quarantined, it
 cannot be reached and nothing is sent to it; held and cut, it seems to bring back
 what it gets; failing, what was sent to it lately could not leave this machine (no
-route, a firewall, or a client of a gateway that is too slow); banned.
+route, a firewall, or a client of a gateway that is too slow), or the network
+reports that it did not arrive; banned.
 
 Numbers have SI prefixes: 1.23k is 1,230. INB and OUTB are payload bytes. --json
 has all exactly, as the API tells it, in one object.
@@ -248,6 +249,11 @@ func (t toldPeers) lines(width int) []string {
 		text("MAY", 10, 0, func(p *admin.Peer) string { return printable(p.May) }),
 		joined,
 		reasons)
+	if slices.ContainsFunc(t.Peers, func(p admin.Peer) bool { return len(p.Reported) > 0 }) {
+		reports := text("NETWORK REPORTS", 14, 0, func(p *admin.Peer) string { return mostFirst(p.Reported) })
+		reports.shortest = 20
+		columns = append(columns, reports)
+	}
 	last := fmt.Sprintf("%s of %s peers", counted(len(t.Peers)), counted(t.Total))
 	if len(t.Peers) < t.Matched && t.Matched < t.Total {
 		last = fmt.Sprintf("%s of %s that match, of %s peers", counted(len(t.Peers)), counted(t.Matched), counted(t.Total))

@@ -121,11 +121,25 @@ func (s toldStatus) lines(int) []string {
 	if n.Answers > 0 {
 		add("answers", "%s (%s), to senders that have to prove their address", datagrams(n.Answers), bytesOf(short(n.AnswerBytes)))
 	}
+	if reports := mostFirst(nonzero(s.Reports)); reports != "" {
+		add("reports", "of the network (ICMP), about datagrams sent: %s", reports)
+	}
 	if n.StrayErrors > 0 {
 		add("stray", "%s errors of the network (ICMP), late or forged", counted(n.StrayErrors))
 	}
 	add("buffers", "%s; %s", buffer("receive", s.Buffers.ReceiveUsed, s.Buffers.Receive), buffer("send", s.Buffers.SendUsed, s.Buffers.Send))
 	return append(append(lines, s.dropLines()...), s.ruleLines()...)
+}
+
+// nonzero returns the counts that are not 0.
+func nonzero(counts map[string]uint64) map[string]uint64 {
+	some := make(map[string]uint64)
+	for what, n := range counts {
+		if n > 0 {
+			some[what] = n
+		}
+	}
+	return some
 }
 
 // endedConnections says how many connections to the gateways were refused and how

@@ -79,6 +79,16 @@ func writeWhy(w io.Writer, said admin.Why, now time.Time) error {
 		}
 		text.WriteString("\n")
 	}
+	if len(said.Reports) > 0 {
+		text.WriteString("\nReported by the network (ICMP) about datagrams that were sent to it:\n")
+	}
+	for _, report := range said.Reports {
+		fmt.Fprintf(&text, "  %d times %s", report.Count, printable(report.Kind))
+		if report.Last != nil {
+			fmt.Fprintf(&text, ", the last one %v ago", now.Sub(report.Last.Time).Round(time.Second))
+		}
+		text.WriteString("\n")
+	}
 	_, err := io.WriteString(w, text.String())
 	return err
 }

@@ -41,6 +41,7 @@ func (d *daemon) Status() admin.Status {
 			Joined: joined, Left: left,
 		},
 		Drops:   make(map[string]uint64),
+		Reports: make(map[string]uint64),
 		Rates:   d.sampler.relayRates(),
 		Gateway: d.tellGateway(),
 		Cluster: d.node.tell(),
@@ -49,6 +50,9 @@ func (d *daemon) Status() admin.Status {
 	status.Buffers = admin.Buffers{Receive: buffers.Receive, ReceiveUsed: buffers.ReceiveUsed, Send: buffers.Send, SendUsed: buffers.SendUsed}
 	for _, reason := range relay.Drops() {
 		status.Drops[reason.String()] = stats.Dropped[reason]
+	}
+	for _, kind := range relay.Reports() {
+		status.Reports[kind.String()] = stats.Reported[kind]
 	}
 	for _, rule := range table.Rules() {
 		told := admin.Rule{From: rule.From, May: rule.May.String(), Refused: rule.Refused, Peers: rule.Peers}
@@ -126,6 +130,14 @@ func (d *daemon) tell(p *peers.Peer, name string, expiry time.Duration, now time
 		if n := stats.Dropped[reason]; n > 0 {
 			told.Dropped[reason.String()] = n
 			told.DroppedTotal += n
+		}
+	}
+	for _, kind := range relay.Reports() {
+		if n := stats.Reported[kind]; n > 0 {
+			if told.Reported == nil {
+				told.Reported = make(map[string]uint64)
+			}
+			told.Reported[kind.String()] = n
 		}
 	}
 	return told

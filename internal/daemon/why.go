@@ -34,6 +34,15 @@ func (d *daemon) Why(addr netip.AddrPort) admin.Why {
 				why.Did = append(why.Did, did)
 			}
 		}
+		for _, kind := range relay.Reports() {
+			if n := why.Peer.Reported[kind.String()]; n > 0 {
+				report := admin.NetworkReport{Kind: kind.String(), Count: n}
+				if last, ever := d.relay.LastReport(p, kind); ever {
+					report.Last = &admin.Time{Time: last}
+				}
+				why.Reports = append(why.Reports, report)
+			}
+		}
 	}
 	for _, refusal := range d.relay.Recent(addr) {
 		why.Did = append(why.Did, admin.Did{Reason: refusal.Reason.String(), Rule: refusal.Rule, From: refusal.From.String(), Count: refusal.Count, Last: &admin.Time{Time: refusal.Last}})

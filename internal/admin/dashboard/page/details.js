@@ -8,10 +8,10 @@ import { explain } from "./reasons.js";
 /** states puts into words what a state of a peer means. */
 export const states = {
   ok: "takes part",
-  quarantined: "the network says that it cannot be reached; it is sent to again when it is heard or, if it is static, after some seconds",
+  quarantined: "the network says that it cannot be reached; it is tried again within 16 seconds, and at once when it is heard",
   held: "left out for a moment, to see whether it only brings back what it gets",
   cut: "cut off, because it brings back what was relayed already",
-  failing: "what was sent to it in the last seconds could not leave this machine: there is no route, or a firewall forbids it",
+  failing: "what was sent to it lately did not leave this machine (there is no route, or a firewall forbids it), or the network reports that it did not arrive",
   silent: "not heard for most of the time after which it is forgotten",
   banned: "banned: it neither sends nor receives, whatever the rules say",
 };
@@ -59,6 +59,8 @@ export class Details {
     this.#field("From it", `${datagrams(peer.received)}, ${bytes(peer.received_bytes)}; ${rate(peer.received_rate)} datagrams/s, ${bytes(peer.received_bytes_rate)}/s`);
     this.#field("To it", `${datagrams(peer.delivered)}, ${bytes(peer.delivered_bytes)}; ${rate(peer.delivered_rate)} datagrams/s, ${bytes(peer.delivered_bytes_rate)}/s`);
     this.#field("Dropped", peer.dropped_total > 0 ? datagrams(peer.dropped_total) : "none");
+    const reports = Object.entries(peer.reported ?? {}).map(([kind, n]) => `${kind} ${count(n)}`);
+    this.#field("Network reports", reports.join(", ") || "none");
 
     const drops = Object.entries(peer.dropped ?? {}).filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]);
     const now_ = JSON.stringify(drops);

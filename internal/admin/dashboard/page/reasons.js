@@ -17,7 +17,7 @@ export const reasons = {
   storm: ["in", "The datagram goes round in a loop: its sender brings back what was relayed already.", "Two relays or peers that echo are linked in a ring; take one link away."],
   receive_queue_full: ["in", "Datagrams came faster than they could leave, or, seldom, with wrong checksums; the kernel dropped them.", "For bursts, a larger socket.receive_buffer; for a steady load, more cores (socket.senders: 0) or fewer peers: a full buffer is also delay."],
   egress_limit: ["out", "The relay is over its limit of bytes a second.", "To send more, raise limits.egress_bytes_per_second."],
-  quarantined: ["out", "The network says that the receiver cannot be reached, or it does not answer ARP or neighbour discovery.", "See to the receiver. It is sent to again when it is heard or, if it is static, after some seconds."],
+  quarantined: ["out", "The network says that the receiver cannot be reached, or it does not answer ARP or neighbour discovery.", "See to the receiver. It is tried again within 16 seconds, and at once when it is heard."],
   held: ["out", "The receiver was left out for a moment, to see whether it only brings back what it gets.", "Nothing is to be done; a storm, if there is one, is a reason of its own."],
   too_big: ["out", "The datagram is longer than the way to the receiver can carry.", "Smaller datagrams."],
   filtered: ["out", "A firewall on the machine of the relay forbids sending to the receiver.", "See the firewall's rules for what leaves."],
