@@ -1,6 +1,9 @@
 package peers
 
-import "sync/atomic"
+import (
+	"math/bits"
+	"sync/atomic"
+)
 
 // DropReasons is how many reasons for drops [Counts] can tell apart.
 const DropReasons = 24
@@ -19,7 +22,7 @@ type Counts struct {
 	dropped  atomic.Pointer[[DropReasons]drop] // nil: nothing was
 	reported atomic.Pointer[[ReportKinds]drop] // nil: nothing was
 
-	_ [16]byte // a cache line for each peer, so that those who count for others do not meet
+	_ [32 - 2*bits.UintSize/8]byte // a cache line for each peer, so that those who count for others do not meet
 }
 
 // A drop is what was dropped for a reason, or reported.

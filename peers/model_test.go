@@ -82,28 +82,28 @@ type model struct {
 // A modelBucket counts what may still pass, as one would with a pencil: it
 // holds at most what may pass in a second, and is refilled bit by bit.
 type modelBucket struct {
-	perSecond int
-	left      int // billionths of what Take counts in; below 0: to be paid for
+	perSecond int64
+	left      int64 // billionths of what Take counts in; below 0: to be paid for
 	filled    time.Time
 }
 
 func newModelBucket(perSecond int) *modelBucket {
-	return &modelBucket{perSecond, perSecond * 1e9, start}
+	return &modelBucket{int64(perSecond), int64(perSecond) * 1e9, start}
 }
 
 // change leaves as much of a second's worth as there was.
 func (b *modelBucket) change(perSecond int) {
-	b.left = b.left / b.perSecond * perSecond
-	b.perSecond = perSecond
+	b.left = b.left / b.perSecond * int64(perSecond)
+	b.perSecond = int64(perSecond)
 }
 
 func (b *modelBucket) take(n int, now time.Time) bool {
-	b.left = min(b.perSecond*1e9, b.left+b.perSecond*int(now.Sub(b.filled)))
+	b.left = min(b.perSecond*1e9, b.left+b.perSecond*int64(now.Sub(b.filled)))
 	b.filled = now
 	if b.left <= 0 {
 		return false
 	}
-	b.left -= n * 1e9
+	b.left -= int64(n) * 1e9
 	return true
 }
 

@@ -234,12 +234,14 @@ func everyKindOfDrop(t *testing.T, w way) {
 			with(func(*Options) {})
 		}, 100},
 		{DropQuarantined, func() {
-			k.table.Lookup(b).Path.HoldUntil.Store(k.since(k.now) + int64(time.Second))
+			k.table.Lookup(b).Path.HoldUntil.Store((k.since(k.now) + int64(time.Second)) &^ onTrial)
 			k.says(a, 5, 20)
 			k.says(b, 5, 20)
 			k.now = k.now.Add(time.Second)
+			k.says(a, 5, 20) // the first tries b
+			k.now = k.now.Add(2 * trialTime)
 			k.says(a, 5, 20)
-		}, 5},
+		}, 9},
 		{DropTooBig, func() { k.refuse(b, unix.EMSGSIZE); k.says(a, 10, 1400); k.says(c, 2, 65_520) }, 14},
 		{DropFiltered, func() { k.refuse(c, unix.EPERM); k.says(a, 10, 1400); k.says(c, 10, 1400) }, 10},
 		{DropUnreachable, func() { k.refuse(c, unix.ENETUNREACH); k.says(a, 10, 1400) }, 10},

@@ -33,6 +33,7 @@ type batch struct {
 	at        int64           // when it came, in nanoseconds since the relay was made
 	number    uint32          // how many there were before it, modulo 2³²
 
+	sent     *sentLog      // what is sent of it is remembered there
 	members  []*Attachment // the members that are to get it, in ascending order of number; nearly always nobody
 	speakers []*peers.Peer // the origins, each once, in ascending order of number
 }

@@ -179,7 +179,7 @@ func TestEgressStaysWithinItsLimit(t *testing.T) {
 				const tick, seconds = 100 * time.Millisecond, 4
 				const ticks = int(seconds * time.Second / tick)
 				// Twice the limit is said, but at least something.
-				each := max(1, 2*test.limit/(test.size*test.receivers)*int(tick)/int(time.Second)+1)
+				each := max(1, int(int64(2*test.limit/(test.size*test.receivers))*int64(tick)/int64(time.Second))+1)
 				var said, passed int
 				left := make([]int, ticks) // bytes in each tick
 				for n := range left {

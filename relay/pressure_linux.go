@@ -67,11 +67,13 @@ func (n *neighbours) relieve(receivers []*peers.Peer, at int64) bool {
 		return true
 	}
 	for _, p := range receivers {
-		if !lookedFor[p.Addr().Addr()] {
-			continue
-		}
-		if until := p.Path.HoldUntil.Load(); until < at+int64(holdLookedFor) {
+		looking, known := lookedFor[p.Addr().Addr()]
+		until := p.Path.HoldUntil.Load()
+		switch {
+		case looking && until < at+int64(holdLookedFor):
 			p.Path.HoldUntil.CompareAndSwap(until, (at+int64(holdLookedFor))|onTrial)
+		case known && !looking && until&onTrial != 0: // the error about it may be lost
+			p.Path.HoldUntil.CompareAndSwap(until, (at+int64(firstRetry))&^onTrial)
 		}
 	}
 	return true
@@ -95,7 +97,8 @@ func (s *trainSender) retry(p *peers.Peer, until int64, n int) int {
 	return 0
 }
 
-// lookedFor returns the neighbours of this host that have not answered.
+// lookedFor returns the neighbours of this host that have not answered: true for
+// those that the kernel is looking for, false for those that it has given up.
 func lookedFor() (map[netip.Addr]bool, error) {
 	list, err := netlink.NeighList(0, 0)
 	if err != nil {
@@ -103,7 +106,7 @@ func lookedFor() (map[netip.Addr]bool, error) {
 	}
 	found := make(map[netip.Addr]bool)
 	for _, neighbour := range list {
-		if neighbour.State&netlink.NUD_INCOMPLETE == 0 { // what has failed is told by the error queue
+		if neighbour.State&(netlink.NUD_INCOMPLETE|netlink.NUD_FAILED) == 0 {
 			continue
 		}
 		if addr, ok := netip.AddrFromSlice(neighbour.IP); ok {
@@ -111,7 +114,7 @@ func lookedFor() (map[netip.Addr]bool, error) {
 			if addr.Is6() && addr.IsLinkLocalUnicast() {
 				addr = addr.WithZone(strconv.Itoa(neighbour.LinkIndex))
 			}
-			found[addr] = true
+			found[addr] = neighbour.State&netlink.NUD_INCOMPLETE != 0
 		}
 	}
 	return found, nil

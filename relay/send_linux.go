@@ -183,6 +183,8 @@ func (s *trainSender) gatherAll(run []*peers.Peer) error {
 		} else if until != 0 {
 			if sent = s.retry(p, until, n); sent == 1 {
 				s.trial[0] = plan.trains[0].lone(0, plan)
+				first := &plan.vectors[0]
+				b.sent.noteTrial(unsafe.Slice(first.Base, first.Len), b.at)
 				trains = s.trial[:]
 			}
 		}

@@ -46,7 +46,7 @@ var borders = []int{1451, 1452, 1453, 1471, 1472, 1473, 8951, 8952, 8953, 8971, 
 // form between origins, too.
 func (s *speech) size() int {
 	r := s.random()
-	pick, within := r%1000, int(r>>32)
+	pick, within := r%1000, int(r>>33)
 	var size int
 	switch {
 	case pick < 450:

@@ -119,7 +119,7 @@ type Peer struct {
 	DeliveredBytes uint64            `json:"delivered_bytes"`
 	Dropped        map[string]uint64 `json:"dropped"` // by reason, both ways
 	DroppedTotal   uint64            `json:"dropped_total"`
-	Reported       map[string]uint64 `json:"reported,omitempty"` // what the network reported about datagrams for it, by kind
+	Reported       map[string]uint64 `json:"reported"` // what the network reported about datagrams for it, by kind
 
 	ReceivedRate       float64 `json:"received_rate"`
 	ReceivedBytesRate  float64 `json:"received_bytes_rate"`

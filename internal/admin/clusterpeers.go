@@ -101,10 +101,7 @@ func (p *Peer) clean() {
 	for _, text := range []*string{&p.Transport, &p.Name, &p.May, &p.JoinedBy, &p.State} {
 		*text = shown(*text)
 	}
-	p.Dropped = cleanCounts(p.Dropped)
-	if p.Reported != nil {
-		p.Reported = cleanCounts(p.Reported)
-	}
+	p.Dropped, p.Reported = cleanCounts(p.Dropped), cleanCounts(p.Reported)
 }
 
 func cleanCounts(counts map[string]uint64) map[string]uint64 {

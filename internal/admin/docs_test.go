@@ -65,7 +65,7 @@ func TestDocumentationHoldsAgainstTheCode(t *testing.T) {
 	all = append(all, fields(jsonOf(t, Failure{Way: "x"}), "")...)
 	all = append(all, fields(jsonOf(t, Reloaded{}), "")...)
 	all = append(all, fields(jsonOf(t, Change{}), "")...)
-	all = append(all, fields(jsonOf(t, Why{Would: []Step{{}}, Did: []Did{{Rule: "x", From: "x"}}}), "")...)
+	all = append(all, fields(jsonOf(t, Why{Would: []Step{{}}, Did: []Did{{Rule: "x", From: "x"}}, Reports: []NetworkReport{{}}}), "")...)
 	all = append(all, fields(jsonOf(t, PeerPage{}), "")...)
 	all = append(all, fields(jsonOf(t, Kicked{}), "")...)
 	all = append(all, fields(jsonOf(t, Banned{}), "")...)

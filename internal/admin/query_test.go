@@ -156,7 +156,7 @@ func TestSortFieldsAreThoseOfThePeer(t *testing.T) {
 		t.Fatal(err)
 	}
 	fields["name"] = "" // left out where there is none
-	for _, not := range []string{"static", "dropped"} {
+	for _, not := range []string{"static", "dropped", "reported"} {
 		delete(fields, not)
 	}
 	for _, field := range SortFields() {

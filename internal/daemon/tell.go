@@ -109,7 +109,7 @@ func (d *daemon) tell(p *peers.Peer, name string, expiry time.Duration, now time
 		State:     d.relay.PeerState(p).State.String(),
 		Received:  stats.Received, ReceivedBytes: stats.ReceivedBytes,
 		Delivered: stats.Delivered, DeliveredBytes: stats.DeliveredBytes,
-		Dropped: make(map[string]uint64),
+		Dropped: make(map[string]uint64), Reported: make(map[string]uint64),
 	}
 	if p.Connected() && p.Proof() < peers.JoinSecret {
 		told.JoinedBy = "connection"
@@ -134,9 +134,6 @@ func (d *daemon) tell(p *peers.Peer, name string, expiry time.Duration, now time
 	}
 	for _, kind := range relay.Reports() {
 		if n := stats.Reported[kind]; n > 0 {
-			if told.Reported == nil {
-				told.Reported = make(map[string]uint64)
-			}
 			told.Reported[kind.String()] = n
 		}
 	}
