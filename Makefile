@@ -1,4 +1,5 @@
 # make test      all tests, with the race detector and, where it matters, without
+# make test-386  what counts and does sums, as a 32-bit program
 # make lint      formatting, vet, staticcheck, tidy modules
 # make fuzz      each fuzz target for FUZZTIME
 # make bench     the Go benchmarks, in a form that benchstat compares
@@ -19,7 +20,7 @@ FUZZTIME   ?= 100000x
 OTHERS  = darwin/arm64 windows/amd64 freebsd/amd64 linux/arm64 linux/386
 WITHOUT = openbsd/amd64 linux/s390x
 
-.PHONY: test test-packages lint others fuzz bench compare packages test-systemd
+.PHONY: test test-386 test-packages lint others fuzz bench compare packages test-systemd
 
 # The first run has the tests that the race detector would disturb: of
 # allocations, and the million datagrams. It leaves out packages without such
@@ -39,6 +40,12 @@ test: test-packages
 # which are missing, and their tests are skipped.
 test-packages:
 	@.ci/test-packages
+
+# It runs natively. What is left out takes half a minute or more, for it waits or
+# counts allocations, which are the same for all processors.
+test-386:
+	GOARCH=386 CGO_ENABLED=0 go test -count=1 -p 3 -skip 'TestRelayingAllocatesNothing|TestDeadPeersCostTheLivingNothing|Million' \
+		./relay ./peers ./internal/storm ./internal/state ./internal/framing
 
 lint:
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "gofmt would change: $$files"; exit 1; }
