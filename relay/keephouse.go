@@ -151,6 +151,7 @@ var advice = [drops]string{
 	DropJoinRate:         "to let more join in a second, raise peers.joins_per_second or peers.joins_per_second_per_address; see who they are",
 	DropPeerRate:         "to let a peer send more, raise limits.peer_datagrams_per_second or limits.peer_bytes_per_second",
 	DropStorm:            "two relays or peers that echo are linked in a ring; take one link away",
+	DropOverload:         "more comes in than this machine can relay, and these senders are over their fair share; limits.peer_datagrams_per_second holds them earlier",
 	DropEgressLimit:      "to send more, raise limits.egress_bytes_per_second",
 	DropQuarantined:      "the network says that a receiver cannot be reached; it is sent to again when it is heard or, if it is static, after some seconds",
 	DropReceiveQueueFull: "datagrams come faster than they leave, or with wrong checksums; for bursts, raise socket.receive_buffer",

@@ -114,6 +114,11 @@ func (s *plainSocket) receive(b *batch, _ func(netip.AddrPort, failure, []byte))
 
 func (s *plainSocket) holds() bool { return false }
 
+// crowded cannot tell: what this system does with an overload is its own affair.
+func (s *plainSocket) crowded() bool { return false }
+
+func (s *plainSocket) poll(*batch) {}
+
 func (s *plainSocket) answer(to netip.AddrPort, source *peers.Source, payload []byte) bool {
 	now := time.Now()
 	if now.Before(s.answersAfter) || s.conn.SetWriteDeadline(now.Add(plainSendWait)) != nil {
@@ -205,7 +210,7 @@ func (s *plainSender) sendTo(run []*peers.Peer, b *batch, t *tally) error {
 				return err
 			}
 			if done++; done%plainTurnEvery == 0 {
-				s.turns.answer()
+				s.turns.between()
 			}
 		}
 	}

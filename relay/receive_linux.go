@@ -55,6 +55,10 @@ type ring struct {
 	receive func() bool      // tryReceive
 	call    func(fd uintptr) // recvmmsg
 	sleep   func(time.Duration)
+
+	crowded  bool             // result of look
+	look     func(fd uintptr) // whether it is crowded
+	pollCall func(fd uintptr) // recvmmsgNow
 }
 
 func newRing(s *linuxSocket) *ring {
@@ -77,6 +81,11 @@ func newRing(s *linuxSocket) *ring {
 	}
 	r.used, r.next = maxBatch, maxBatch
 	r.receive, r.call, r.sleep = r.tryReceive, r.recvmmsg, sleepRaw
+	r.pollCall = r.recvmmsgNow
+	r.look = func(fd uintptr) {
+		info, ok := memoryAt(fd)
+		r.crowded = ok && info[meminfoReceiveUsed] > info[meminfoReceive]/crowdedShare
+	}
 	return r
 }
 
@@ -99,8 +108,35 @@ func (s *linuxSocket) receive(b *batch, failed func(netip.AddrPort, failure, []b
 
 func (s *linuxSocket) holds() bool { return s.ring.next < s.ring.used }
 
-// fill waits for datagrams. There are none if it was woken.
-func (r *ring) fill() error {
+// crowdedShare is the share of the receive buffer, as a divisor, beyond which it
+// is crowded. The kernel frees what was received only once that is a quarter of
+// the buffer (udp_rmem_release), so less than half may mean that it is empty.
+const crowdedShare = 2
+
+func (s *linuxSocket) crowded() (crowded bool) {
+	if s.ring.used < maxBatch { // nothing was left
+		return false
+	}
+	_ = s.raw.Control(s.ring.look) // closed: it is as it was
+	return s.ring.crowded
+}
+
+func (s *linuxSocket) poll(b *batch) {
+	r := s.ring
+	if r.next == r.used {
+		if s.stopBy.Load() != nil {
+			return
+		}
+		r.reset()
+		if s.raw.Control(r.pollCall) != nil {
+			return
+		}
+	}
+	r.drain(b)
+}
+
+// reset makes the ring ready to be filled.
+func (r *ring) reset() {
 	// The kernel has changed these fields of the messages that it filled.
 	for i := range r.used {
 		h := &r.messages[i].header
@@ -108,6 +144,11 @@ func (r *ring) fill() error {
 		h.SetControllen(r.controlSpace)
 	}
 	r.used, r.next, r.taken, r.err = 0, 0, 0, nil
+}
+
+// fill waits for datagrams. There are none if it was woken.
+func (r *ring) fill() error {
+	r.reset()
 	if err := r.socket.poller.wait(r.receive); err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) && r.socket.goesOn() {
 			return nil
@@ -153,6 +194,17 @@ func (r *ring) tryReceive() (got bool) {
 		return true
 	}
 	return r.used > 0 || r.err != nil
+}
+
+// recvmmsgNow calls it once. An error that lasts is told by the next receive.
+func (r *ring) recvmmsgNow(fd uintptr) {
+	if r.calls++; r.failing || r.calls%errorsEvery == 0 {
+		r.failing = r.socket.errors.readAll(fd) > 0
+	}
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.messages)), maxBatch, unix.MSG_DONTWAIT, 0, 0)
+	if errno == 0 {
+		r.used = int(n)
+	}
 }
 
 // recvmmsg calls it until there are datagrams, or nothing is left to do but to

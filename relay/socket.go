@@ -22,6 +22,15 @@ type socket interface {
 	// put into a batch. The goroutine that receives calls it.
 	holds() bool
 
+	// crowded reports whether so much waits in the kernel that datagrams may be
+	// lost there soon. The goroutine that receives calls it after receive.
+	crowded() bool
+
+	// poll is receive, but it does not wait, and tells the function of the last
+	// receive. It brings nothing if the relay is stopped, except what was
+	// received before.
+	poll(b *batch)
+
 	// answer sends a datagram to one that is no peer, and reports whether it
 	// left. It gives way to what is sent to peers. The goroutine that receives
 	// calls it.

@@ -338,7 +338,7 @@ const (
 
 func memoryAt(fd uintptr) (info [meminfoVars]uint32, ok bool) {
 	size := uint32(unsafe.Sizeof(info))
-	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
 		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
 	return info, errno == 0 && size == uint32(unsafe.Sizeof(info))
 }

@@ -25,6 +25,7 @@ const (
 	DropJoinRate                     // its sender is unknown, and too many join at the moment
 	DropPeerRate                     // its sender is over Limits.PeerDatagrams or PeerBytes
 	DropStorm                        // it goes round in a loop: its sender brings back what was relayed already
+	DropOverload                     // more comes in than can leave, and its sender is over its fair share
 	DropReceiveQueueFull             // the kernel's receive queue was full, or, seldom, the checksum was wrong
 
 	// On the way out, counted once a receiver.
@@ -51,7 +52,7 @@ const _ = uint(peers.DropReasons - drops)
 func (d Drop) String() string {
 	return [drops]string{
 		"rule", "banned", "table_full", "address_full", "never_a_peer", "may_not_send",
-		"unproven", "bad_proof", "join_rate", "peer_rate", "storm", "receive_queue_full",
+		"unproven", "bad_proof", "join_rate", "peer_rate", "storm", "overload", "receive_queue_full",
 		"egress_limit", "quarantined", "held", "too_big", "filtered", "unreachable", "no_buffer", "queue_full", "disconnected", "stopped", "send_failed",
 	}[d]
 }

@@ -1,0 +1,94 @@
+package relay
+
+import (
+	"time"
+
+	"udprelay/internal/fairqueue"
+	"udprelay/peers"
+)
+
+// To receive a datagram costs little and to send it to everyone much. When more
+// comes in than can leave, the kernel's receive queue fills up and loses
+// datagrams without regard to their origin: one peer that floods the relay would
+// cost all others most of theirs. So before that happens, what waits in the
+// kernel is received and waits in a queue that divides what can leave fairly
+// among the origins. Until it is empty again, the socket is read whenever a few
+// messages have been sent, so that nothing is lost in the kernel.
+//
+// Without overload all this costs nothing: datagrams leave from where they were
+// received.
+
+const (
+	// overloadBytes bounds the payload of a batch that comes from the backlog.
+	overloadBytes = 1 << 20
+
+	// maxTakeIn is how many batches are received before some are sent.
+	maxTakeIn = 64
+)
+
+// A backlog is what was received and waits for its turn to be sent. It belongs
+// to the goroutine that receives.
+type backlog struct {
+	queue    *fairqueue.Queue[*peers.Peer] // nil: it was never needed
+	payloads []byte                        // of the batch that is being sent
+	received *batch                        // what is received meanwhile
+}
+
+// waiting reports whether there is an overload.
+func (l *backlog) waiting() bool { return l.queue != nil && l.queue.Len() > 0 }
+
+// add adds the datagrams of b.
+func (l *backlog) add(b *batch) {
+	for i := range b.datagrams {
+		l.queue.Push(b.datagrams[i].From, b.origins[i], b.datagrams[i].Payload)
+	}
+}
+
+// next fills b with those whose turn it is.
+func (l *backlog) next(b *batch, at int64) {
+	b.reset()
+	b.at = at
+	l.payloads = l.payloads[:0]
+	for l.waiting() && len(b.datagrams) < maxBatch && len(l.payloads) < overloadBytes {
+		begin := len(l.payloads)
+		from, origin, payloads := l.queue.Next(l.payloads)
+		l.payloads = payloads
+		b.datagrams = append(b.datagrams, Datagram{Payload: payloads[begin:len(payloads):len(payloads)], From: from})
+		b.origins = append(b.origins, origin)
+		b.speaks(origin)
+	}
+}
+
+// overloaded starts the backlog with what was received last.
+func (r *Relay) overloaded(b *batch) {
+	l := &r.receiving.backlog
+	if l.queue == nil {
+		// As much as the kernel has room for, so that nothing is lost that it
+		// would have kept.
+		l.queue = fairqueue.New(r.socket.buffers().Receive, func(origin *peers.Peer, datagrams int) {
+			r.receiving.tally.dropOf(origin, DropOverload, datagrams)
+		})
+		l.payloads = make([]byte, 0, overloadBytes+maxDatagram)
+		l.received = newBatch()
+	}
+	l.add(b)
+}
+
+// takeIn adds to the backlog what waits in the kernel. It is called while there
+// is an overload, also by a sender within a batch.
+func (r *Relay) takeIn() {
+	l := &r.receiving.backlog
+	for range maxTakeIn {
+		b := l.received
+		b.reset()
+		r.socket.poll(b)
+		count := len(b.datagrams)
+		if count > 0 {
+			r.admit(b, time.Now(), &r.receiving.tally)
+			l.add(b)
+		}
+		if count < maxBatch {
+			return
+		}
+	}
+}
