@@ -57,6 +57,9 @@ func (r *Relay) keepHouse(ctx context.Context) {
 		case now := <-storms.C:
 			at := r.since(now)
 			r.storms.say(r.storms.watch.Tick(at), at, r.log)
+			if r.receiving.backlog.balancing.Load() {
+				r.socket.wake() // also while nothing is received
+			}
 		case <-refresh.C:
 			if err := r.own.refresh(); err != nil {
 				r.log.Debug(err.Error())

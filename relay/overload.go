@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"udprelay/internal/fairqueue"
@@ -32,6 +34,9 @@ type backlog struct {
 	queue    *fairqueue.Queue[*peers.Peer] // nil: it was never needed
 	payloads []byte                        // of the batch that is being sent
 	received *batch                        // what is received meanwhile
+
+	balancing atomic.Bool // there are datagrams or limits, or were lately
+	balanced  int64       // when the limits were adjusted
 }
 
 // waiting reports whether there is an overload.
@@ -71,7 +76,53 @@ func (r *Relay) overloaded(b *batch) {
 		l.payloads = make([]byte, 0, overloadBytes+maxDatagram)
 		l.received = newBatch()
 	}
+	if !l.balancing.Load() {
+		l.balancing.Store(true)
+		l.balanced = b.at
+	}
 	l.add(b)
+}
+
+// balance adjusts what is let in of those that send too much, if it is time.
+func (r *Relay) balance(now time.Time) {
+	l, at := &r.receiving.backlog, r.since(now)
+	if !l.balancing.Load() || at-l.balanced < int64(fairqueue.AdjustEvery) {
+		return
+	}
+	overflowed := r.chargeKeptOut(at)
+	limits := l.queue.Adjust(time.Duration(at-l.balanced), overflowed)
+	l.balanced = at
+	if !r.socket.limit(limits) {
+		limits = nil
+	}
+	l.balancing.Store(len(limits) > 0 || l.waiting())
+}
+
+// chargeKeptOut counts what the limits have kept out, and reports whether other
+// datagrams were lost in the receive queue.
+func (r *Relay) chargeKeptOut(at int64) (overflowed bool) {
+	t := &r.receiving.tally
+	t.at = at
+	keptOut, overflowed := r.socket.pressure()
+	charge := func(origin *peers.Peer, datagrams int) {
+		t.Received += uint64(datagrams)
+		origin.Path.Counts.Received.Add(uint64(datagrams))
+		t.dropOf(origin, DropOverload, datagrams)
+	}
+	if left := r.receiving.backlog.queue.Charge(int(keptOut), charge); left > 0 {
+		t.Received += uint64(left)
+		t.drop(DropOverload, left, netip.AddrPort{})
+	}
+	return overflowed
+}
+
+// liftLimits takes the limits back, for whoever has the socket next.
+func (r *Relay) liftLimits() {
+	if r.receiving.backlog.balancing.Load() {
+		r.socket.limit(nil)
+		r.chargeKeptOut(r.since(time.Now()))
+		r.counters.publish(&r.receiving.tally)
+	}
 }
 
 // takeIn adds to the backlog what waits in the kernel. It is called while there

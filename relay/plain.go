@@ -12,6 +12,7 @@ import (
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
 
+	"udprelay/internal/fairqueue"
 	"udprelay/peers"
 )
 
@@ -118,6 +119,10 @@ func (s *plainSocket) holds() bool { return false }
 func (s *plainSocket) crowded() bool { return false }
 
 func (s *plainSocket) poll(*batch) {}
+
+func (s *plainSocket) limit([]fairqueue.Limit) bool { return false }
+
+func (s *plainSocket) pressure() (uint64, bool) { return 0, false }
 
 func (s *plainSocket) answer(to netip.AddrPort, source *peers.Source, payload []byte) bool {
 	now := time.Now()

@@ -59,6 +59,7 @@ type ring struct {
 	crowded  bool             // result of look
 	look     func(fd uintptr) // whether it is crowded
 	pollCall func(fd uintptr) // recvmmsgNow
+	account  func(fd uintptr) // linuxSocket.account
 }
 
 func newRing(s *linuxSocket) *ring {
@@ -81,7 +82,7 @@ func newRing(s *linuxSocket) *ring {
 	}
 	r.used, r.next = maxBatch, maxBatch
 	r.receive, r.call, r.sleep = r.tryReceive, r.recvmmsg, sleepRaw
-	r.pollCall = r.recvmmsgNow
+	r.pollCall, r.account = r.recvmmsgNow, s.account
 	r.look = func(fd uintptr) {
 		info, ok := memoryAt(fd)
 		r.crowded = ok && info[meminfoReceiveUsed] > info[meminfoReceive]/crowdedShare
@@ -201,6 +202,7 @@ func (r *ring) recvmmsgNow(fd uintptr) {
 	if r.calls++; r.failing || r.calls%errorsEvery == 0 {
 		r.failing = r.socket.errors.readAll(fd) > 0
 	}
+	r.socket.account(fd)
 	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.messages)), maxBatch, unix.MSG_DONTWAIT, 0, 0)
 	if errno == 0 {
 		r.used = int(n)
@@ -213,6 +215,9 @@ func (r *ring) recvmmsgNow(fd uintptr) {
 func (r *ring) recvmmsg(fd uintptr) {
 	if r.calls++; r.failing || r.calls%errorsEvery == 0 {
 		r.failing = r.socket.errors.readAll(fd) > 0
+	}
+	if r.socket.ingress.limited { // only this goroutine changes it
+		r.socket.account(fd)
 	}
 	for range maxErrorReads {
 		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.messages)), maxBatch, unix.MSG_DONTWAIT, 0, 0)

@@ -207,6 +207,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, interrupt)
 	defer func() {
 		stop()
+		r.liftLimits()
 		close(r.ended)
 		interrupt() // the time of links begins to run, if the socket has failed
 		r.bringing.stop(2 * r.grace)
@@ -235,21 +236,26 @@ func (r *Relay) step() error {
 		if err := r.socket.receive(b, r.receiving.failed); err != nil {
 			return err
 		}
+		now := time.Now()
+		r.balance(now)
 		if len(b.datagrams) == 0 { // woken
 			r.counters.publish(t)
 			return nil
 		}
-		r.admit(b, time.Now(), t)
-		if !r.socket.crowded() {
+		r.admit(b, now, t)
+		if !backlog.balancing.Load() && !r.socket.crowded() {
 			return r.relay(b, r.receiving.sender, nil, t)
 		}
 		r.overloaded(b)
 	}
 	r.takeIn()
-	backlog.next(b, r.since(time.Now()))
+	now := time.Now()
+	r.balance(now)
+	backlog.next(b, r.since(now))
 	r.turns.meanwhile = r.takeIn
-	defer func() { r.turns.meanwhile = nil }()
-	return r.relay(b, r.receiving.sender, nil, t)
+	err := r.relay(b, r.receiving.sender, nil, t)
+	r.turns.meanwhile = nil
+	return err
 }
 
 // admit looks up or admits the sender of each datagram and leaves in the batch

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"udprelay/internal/fairqueue"
 	"udprelay/peers"
 )
 
@@ -30,6 +31,15 @@ type socket interface {
 	// receive. It brings nothing if the relay is stopped, except what was
 	// received before.
 	poll(b *batch)
+
+	// limit lets in only part of what some origins send, and all of the others,
+	// until the next call. False: it cannot. The goroutine that receives calls
+	// it, and pressure.
+	limit(list []fairqueue.Limit) bool
+
+	// pressure returns how many datagrams the limits have kept out since the
+	// last call, and whether others were lost in the receive queue.
+	pressure() (keptOut uint64, overflowed bool)
 
 	// answer sends a datagram to one that is no peer, and reports whether it
 	// left. It gives way to what is sent to peers. The goroutine that receives

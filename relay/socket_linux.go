@@ -42,10 +42,6 @@ type linuxSocket struct {
 	log         *slog.Logger
 	coalesce    time.Duration // how long datagrams wait for more, so that trains grow
 
-	// Datagrams that the kernel dropped when the socket was another relay's. It
-	// changes in resume only.
-	earlier uint32
-
 	inVain     atomic.Bool // they need not wait: nobody gets trains
 	saidInVain atomic.Bool
 
@@ -56,6 +52,7 @@ type linuxSocket struct {
 	errors     *errorRing
 	answering  answering
 	neighbours neighbours
+	ingress    ingress
 }
 
 func newSocket(conn *net.UDPConn, own *own, options Options) (socket, error) {
@@ -146,6 +143,7 @@ func (s *linuxSocket) setUp(fd int, options Options) error {
 	if err := s.setBuffersOf(fd, options.ReceiveBuffer, options.SendBuffer, options.Logger); err != nil {
 		return err
 	}
+	detachFilter(fd) // of a relay that has crashed
 	s.notePast(fd)
 	if err := s.askForErrors(fd); err != nil {
 		return fmt.Errorf("ask for the errors of the network: %w", err)
@@ -222,15 +220,18 @@ func (s *linuxSocket) notePast(fd int) {
 		s.cookie = cookie
 	}
 	if asked, err := unix.GetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR); err == nil && asked != 0 {
-		s.again, s.earlier = true, total
+		s.again, s.ingress.earlier = true, total
 	}
+	s.ingress.seen = total
 }
 
 func (s *linuxSocket) past() Past {
 	if s.cookie == 0 {
 		return Past{}
 	}
-	return Past{s.cookie, s.earlier}
+	s.ingress.mu.Lock()
+	defer s.ingress.mu.Unlock()
+	return Past{s.cookie, s.ingress.earlier}
 }
 
 // resume asks for more than the cookie, which was unique in a network namespace
@@ -238,10 +239,10 @@ func (s *linuxSocket) past() Past {
 // The kernel counts modulo 2³². What the relay before had counted lies behind
 // what notePast has found, by less than half of that.
 func (s *linuxSocket) resume(p Past) bool {
-	if !s.again || s.cookie == 0 || p.Socket != s.cookie || int32(s.earlier-p.KernelDrops) < 0 {
+	if !s.again || s.cookie == 0 || p.Socket != s.cookie || int32(s.ingress.earlier-p.KernelDrops) < 0 {
 		return false
 	}
-	s.earlier = p.KernelDrops
+	s.ingress.earlier = p.KernelDrops
 	return true
 }
 
@@ -299,13 +300,6 @@ var (
 	receiveBuffer = buffer{"receive", unix.SO_RCVBUF, unix.SO_RCVBUFFORCE, "net.core.rmem_max"}
 	sendBuffer    = buffer{"send", unix.SO_SNDBUF, unix.SO_SNDBUFFORCE, "net.core.wmem_max"}
 )
-
-// kernelDrops reads the counter of the socket itself (SO_MEMINFO, Linux 4.12),
-// which costs the datapath nothing.
-func (s *linuxSocket) kernelDrops() (total uint32, ok bool) {
-	err := s.raw.Control(func(fd uintptr) { total, ok = dropsAt(fd) })
-	return total - s.earlier, ok && err == nil
-}
 
 // dropsAt returns how many datagrams the kernel has dropped at a socket since
 // it was opened, modulo 2³².

@@ -50,6 +50,7 @@ type Queue[O any] struct {
 
 	count  int // datagrams
 	flows  map[netip.AddrPort]*flow[O]
+	limits []Limit      // result of Adjust
 	last   *flow[O]     // the one of the last Push, because datagrams come in runs
 	fresh  turns[O]     // flows that were empty: their turn comes first
 	others turns[O]     // the other flows
@@ -71,13 +72,22 @@ type flow[O any] struct {
 	origin O
 
 	first, last int32 // datagrams, by their first cells; 0: none
+	count       int   // datagrams
 	cells       int
 	deficit     int // what may be sent in this turn
+	listed      bool
 	fresh       bool
-	next        *flow[O] // in the turns
+	next        *flow[O] // in the turns, or of those to be used again
 
 	size        int // index in sizes
 	left, right *flow[O]
+
+	// Since the last Adjust.
+	pushed, sent, lost int
+
+	pass    float64 // see Limit; 1: there is none
+	offered float64 // datagrams per second that it sends, about
+	rate    float64 // and those that are sent of it
 }
 
 // turns is a list of flows, in the order of their turns.
@@ -122,14 +132,21 @@ func (q *Queue[O]) Push(from netip.AddrPort, origin O, payload []byte) {
 		f = q.flow(from)
 		q.last = f
 	}
+	if !f.listed {
+		f.listed, f.fresh, f.deficit = true, true, quantum
+		q.fresh.add(f)
+	}
 	f.origin = origin
+	f.pushed++
 	need := max(1, (len(payload)+cellSize-1)/cellSize)
 	for len(q.cells)-1-q.used < need {
 		longest := q.sizes[bits.Len64(q.filled)-1]
 		if longest.size <= f.size {
+			f.lost++
 			q.dropped(origin, 1)
 			return
 		}
+		longest.lost++
 		q.remove(longest)
 		q.dropped(longest.origin, 1)
 	}
@@ -140,11 +157,12 @@ func (q *Queue[O]) Push(from netip.AddrPort, origin O, payload []byte) {
 		q.cells[f.last].datagram = at
 	}
 	f.last = at
+	f.count++
 	q.count++
 	q.resize(f, f.cells+need)
 }
 
-// flow returns the flow of an origin, which takes part in the turns from now on.
+// flow returns the flow of an origin.
 func (q *Queue[O]) flow(from netip.AddrPort) *flow[O] {
 	f := q.flows[from]
 	if f != nil {
@@ -155,13 +173,12 @@ func (q *Queue[O]) flow(from netip.AddrPort) *flow[O] {
 	} else {
 		f = new(flow[O])
 	}
-	*f = flow[O]{from: from, deficit: quantum, fresh: true}
+	*f = flow[O]{from: from, pass: 1}
 	q.flows[from] = f
-	q.fresh.add(f)
 	return f
 }
 
-// SetOrigin replaces what an origin is known by, if datagrams of it wait.
+// SetOrigin replaces what an origin is known by.
 func (q *Queue[O]) SetOrigin(from netip.AddrPort, origin O) {
 	if f := q.flows[from]; f != nil {
 		f.origin = origin
@@ -180,46 +197,23 @@ func (q *Queue[O]) Next(into []byte) (from netip.AddrPort, origin O, _ []byte) {
 		if f.first != 0 && f.deficit > 0 {
 			into = q.read(f.first, into)
 			f.deficit -= datagramCost + int(q.cells[f.first].size)
+			f.sent++
 			q.remove(f)
-			from, origin = f.from, f.origin
-			if q.count == 0 {
-				q.clear()
-			}
-			return from, origin, into
+			return f.from, f.origin, into
 		}
 		list.takeFirst()
 		if f.first == 0 && !f.fresh {
-			q.release(f)
+			f.listed = false
 			continue
 		}
-		// A fresh flow that is empty stays for a round, too, or an origin could
-		// always be fresh.
+		// A fresh flow that is empty stays for a round, or it could always be
+		// fresh.
 		if f.deficit <= 0 {
 			f.deficit += quantum
 		}
 		f.fresh = false
 		q.others.add(f)
 	}
-}
-
-// clear forgets the flows, which are all empty.
-func (q *Queue[O]) clear() {
-	for _, list := range []*turns[O]{&q.fresh, &q.others} {
-		for f := list.first; f != nil; f = list.first {
-			list.takeFirst()
-			q.release(f)
-		}
-	}
-}
-
-// release forgets a flow that is empty and has left the turns.
-func (q *Queue[O]) release(f *flow[O]) {
-	delete(q.flows, f.from)
-	if q.last == f {
-		q.last = nil
-	}
-	*f = flow[O]{next: q.spare}
-	q.spare = f
 }
 
 // remove removes the first datagram of f.
@@ -234,6 +228,7 @@ func (q *Queue[O]) remove(f *flow[O]) {
 	q.cells[last].next = q.free
 	q.free = at
 	q.used -= count
+	f.count--
 	q.count--
 	q.resize(f, f.cells-count)
 }
