@@ -44,13 +44,10 @@ const AdjustEvery = 50 * time.Millisecond
 // The limits are valid until the next call.
 func (q *Queue[O]) Adjust(since time.Duration, overflow bool) []Limit {
 	seconds := max(since, time.Millisecond).Seconds()
-	level := 0.0
-	if overflow {
-		level = q.level(q.pushed() / 2)
-	}
+	average := q.average()
 	q.limits = q.limits[:0]
 	for _, f := range q.flows {
-		offered, sent := float64(f.pushed)/f.pass/seconds, float64(f.sent)/seconds
+		offered, sent := float64(f.pushed+f.keptOut)/seconds, float64(f.sent)/seconds
 		if f.pass < 1 {
 			offered = (1-smoothing)*f.offered + smoothing*offered
 			sent = (1-smoothing)*f.rate + smoothing*sent
@@ -63,11 +60,11 @@ func (q *Queue[O]) Adjust(since time.Duration, overflow bool) []Limit {
 		} else {
 			f.pass *= growth
 		}
-		if overflow && float64(f.pushed) > level {
-			f.pass = min(f.pass, level/seconds/offered)
+		if overflow && float64(f.pushed) > far*average {
+			f.pass = min(f.pass, average/2/seconds/offered) // little, because much of it waits
 		}
 		f.pass = min(1, max(f.pass, leastPass))
-		if f.pushed, f.sent, f.lost = 0, 0, 0; f.pass < 1 {
+		if f.pushed, f.keptOut, f.sent, f.lost = 0, 0, 0, 0; f.pass < 1 {
 			q.limits = append(q.limits, Limit{f.from, f.pass})
 		} else if !f.listed {
 			q.release(f)
@@ -81,56 +78,46 @@ func (q *Queue[O]) Adjust(since time.Duration, overflow bool) []Limit {
 	return q.limits
 }
 
-// pushed returns how many datagrams were pushed since the last Adjust.
-func (q *Queue[O]) pushed() (total float64) {
-	for _, f := range q.flows {
-		total += float64(f.pushed)
-	}
-	return total
-}
+// far is how many times as much as the average an origin has to push to be held
+// responsible for an overflow.
+const far = 1.5
 
-// level returns how many datagrams each origin may have pushed at most for all
-// together to be no more than total.
-func (q *Queue[O]) level(total float64) (level float64) {
-	for rounds := 0; rounds < 8; rounds++ {
-		// Those below the level are let in whole; the rest divide what is left.
-		left, above := total, 0
-		for _, f := range q.flows {
-			if f.pushed > 0 && float64(f.pushed) <= level {
-				left -= float64(f.pushed)
-			} else if f.pushed > 0 {
-				above++
-			}
+// average returns how many datagrams the origins have pushed on average.
+func (q *Queue[O]) average() float64 {
+	pushed, origins := 0, 0
+	for _, f := range q.flows {
+		if f.pushed > 0 {
+			pushed += f.pushed
+			origins++
 		}
-		next := left / float64(max(1, above))
-		if above == 0 || next <= level {
-			break
-		}
-		level = next
 	}
-	return level
+	return float64(pushed) / float64(max(1, origins))
 }
 
 // Charge divides datagrams that the limits have kept out among the origins with
-// limits, by how many of each that is likely to be. It is to be called before
-// Adjust, and calls kept for each. It returns how many it could not divide,
-// which is all or nothing.
+// limits, by how many of each that is likely to be, and calls kept for each. It is
+// to be called before Adjust. It returns how many it could not divide, which is
+// all or nothing.
 func (q *Queue[O]) Charge(datagrams int, kept func(origin O, datagrams int)) (left int) {
-	weight := func(f *flow[O]) float64 { return f.offered * (1 - f.pass) }
 	total := 0.0
 	for _, l := range q.limits {
-		total += weight(q.flows[l.From])
+		f := q.flows[l.From]
+		unpassed := float64(f.pushed) * (1/f.pass - 1)
+		if f.unpassed > 0 {
+			unpassed = (1-smoothing)*f.unpassed + smoothing*unpassed
+		}
+		f.unpassed = unpassed
+		total += unpassed
 	}
 	if total == 0 {
 		return datagrams
 	}
 	for _, l := range q.limits {
 		f := q.flows[l.From]
-		w := weight(f)
-		part := int(float64(datagrams)*w/total + 0.5)
-		total -= w
+		part := int(float64(datagrams)*f.unpassed/total + 0.5)
+		total -= f.unpassed
 		datagrams -= part
-		if part > 0 {
+		if f.keptOut = part; part > 0 {
 			kept(f.origin, part)
 		}
 	}

@@ -82,12 +82,13 @@ type flow[O any] struct {
 	size        int // index in sizes
 	left, right *flow[O]
 
-	// Since the last Adjust.
-	pushed, sent, lost int
+	// Since the last Adjust, in datagrams. What was kept out is an estimate.
+	pushed, keptOut, sent, lost int
 
-	pass    float64 // see Limit; 1: there is none
-	offered float64 // datagrams per second that it sends, about
-	rate    float64 // and those that are sent of it
+	pass     float64 // see Limit; 1: there is none
+	offered  float64 // datagrams per second that the origin sends
+	rate     float64 // datagrams per second of it that are sent
+	unpassed float64 // datagrams that are kept out between two Adjusts, by what passes
 }
 
 // turns is a list of flows, in the order of their turns.
