@@ -25,8 +25,8 @@ type ingress struct {
 	earlier uint32 // of seen, what is none of the drops of a full receive queue in this relay
 
 	// Of the goroutine that receives, since the last call of pressure.
-	keptOut    uint64
-	overflowed bool
+	keptOut uint64
+	outside fairqueue.Outside
 
 	program []unix.SockFilter
 }
@@ -50,22 +50,23 @@ func (s *linuxSocket) accountLocked(fd uintptr) {
 	i := &s.ingress
 	lost := info[meminfoDrops] - i.seen
 	i.seen = info[meminfoDrops]
+	i.outside.Used = float64(info[meminfoReceiveUsed]) / float64(max(1, info[meminfoReceive]))
 	switch room := info[meminfoReceive]; {
 	case lost == 0:
 	case i.limited && info[meminfoReceiveUsed] < room-min(room/4, fullWithin):
 		i.earlier += lost
 		i.keptOut += uint64(lost)
 	default:
-		i.overflowed = true
+		i.outside.Overflow = true
 	}
 }
 
-func (s *linuxSocket) pressure() (keptOut uint64, overflowed bool) {
+func (s *linuxSocket) pressure() (keptOut uint64, outside fairqueue.Outside) {
 	_ = s.raw.Control(s.ring.account) // closed: nothing is lost
 	i := &s.ingress
-	keptOut, overflowed = i.keptOut, i.overflowed
-	i.keptOut, i.overflowed = 0, false
-	return keptOut, overflowed
+	keptOut, outside = i.keptOut, i.outside
+	i.keptOut, i.outside = 0, fairqueue.Outside{}
+	return keptOut, outside
 }
 
 func (s *linuxSocket) limit(list []fairqueue.Limit) (ok bool) {

@@ -25,7 +25,7 @@ const (
 	overloadBytes = 1 << 20
 
 	// maxTakeIn is how many batches are received before some are sent.
-	maxTakeIn = 64
+	maxTakeIn = 16
 )
 
 // A backlog is what was received and waits for its turn to be sent. It belongs
@@ -89,8 +89,7 @@ func (r *Relay) balance(now time.Time) {
 	if !l.balancing.Load() || at-l.balanced < int64(fairqueue.AdjustEvery) {
 		return
 	}
-	overflowed := r.chargeKeptOut(at)
-	limits := l.queue.Adjust(time.Duration(at-l.balanced), overflowed)
+	limits := l.queue.Adjust(time.Duration(at-l.balanced), r.chargeKeptOut(at))
 	l.balanced = at
 	if !r.socket.limit(limits) {
 		limits = nil
@@ -98,12 +97,12 @@ func (r *Relay) balance(now time.Time) {
 	l.balancing.Store(len(limits) > 0 || l.waiting())
 }
 
-// chargeKeptOut counts what the limits have kept out, and reports whether other
-// datagrams were lost in the receive queue.
-func (r *Relay) chargeKeptOut(at int64) (overflowed bool) {
+// chargeKeptOut counts what the limits have kept out, and returns how it stands
+// with the receive queue.
+func (r *Relay) chargeKeptOut(at int64) fairqueue.Outside {
 	t := &r.receiving.tally
 	t.at = at
-	keptOut, overflowed := r.socket.pressure()
+	keptOut, outside := r.socket.pressure()
 	charge := func(origin *peers.Peer, datagrams int) {
 		t.Received += uint64(datagrams)
 		origin.Path.Counts.Received.Add(uint64(datagrams))
@@ -113,7 +112,7 @@ func (r *Relay) chargeKeptOut(at int64) (overflowed bool) {
 		t.Received += uint64(left)
 		t.drop(DropOverload, left, netip.AddrPort{})
 	}
-	return overflowed
+	return outside
 }
 
 // liftLimits takes the limits back, for whoever has the socket next.
@@ -128,14 +127,15 @@ func (r *Relay) liftLimits() {
 // takeIn adds to the backlog what waits in the kernel. It is called while there
 // is an overload, also by a sender within a batch.
 func (r *Relay) takeIn() {
-	l := &r.receiving.backlog
+	l, now := &r.receiving.backlog, time.Now()
+	r.balance(now)
 	for range maxTakeIn {
 		b := l.received
 		b.reset()
 		r.socket.poll(b)
 		count := len(b.datagrams)
 		if count > 0 {
-			r.admit(b, time.Now(), &r.receiving.tally)
+			r.admit(b, now, &r.receiving.tally)
 			l.add(b)
 		}
 		if count < maxBatch {

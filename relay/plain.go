@@ -122,7 +122,7 @@ func (s *plainSocket) poll(*batch) {}
 
 func (s *plainSocket) limit([]fairqueue.Limit) bool { return false }
 
-func (s *plainSocket) pressure() (uint64, bool) { return 0, false }
+func (s *plainSocket) pressure() (uint64, fairqueue.Outside) { return 0, fairqueue.Outside{} }
 
 func (s *plainSocket) answer(to netip.AddrPort, source *peers.Source, payload []byte) bool {
 	now := time.Now()

@@ -249,9 +249,7 @@ func (r *Relay) step() error {
 		r.overloaded(b)
 	}
 	r.takeIn()
-	now := time.Now()
-	r.balance(now)
-	backlog.next(b, r.since(now))
+	backlog.next(b, r.since(time.Now()))
 	r.turns.meanwhile = r.takeIn
 	err := r.relay(b, r.receiving.sender, nil, t)
 	r.turns.meanwhile = nil

@@ -38,8 +38,8 @@ type socket interface {
 	limit(list []fairqueue.Limit) bool
 
 	// pressure returns how many datagrams the limits have kept out since the
-	// last call, and whether others were lost in the receive queue.
-	pressure() (keptOut uint64, overflowed bool)
+	// last call, and how it stands with the receive queue.
+	pressure() (keptOut uint64, outside fairqueue.Outside)
 
 	// answer sends a datagram to one that is no peer, and reports whether it
 	// left. It gives way to what is sent to peers. The goroutine that receives

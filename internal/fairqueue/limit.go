@@ -37,14 +37,21 @@ type Limit struct {
 // AdjustEvery is how often Adjust is to be called, or somewhat less often.
 const AdjustEvery = 50 * time.Millisecond
 
+// Outside is the place where datagrams wait until they can be pushed.
+type Outside struct {
+	Used     float64 // which part of its room is in use, 0 to 1
+	Overflow bool    // datagrams were lost there, not counting those that the limits have kept out
+}
+
 // Adjust returns the limits for the time until the next call, from what has
 // happened since the last one, so long ago. It is to be called also when the queue
-// is empty, until there are no limits any more. If others than those that the
-// limits have kept out were lost before they could be pushed, it is an overflow.
-// The limits are valid until the next call.
-func (q *Queue[O]) Adjust(since time.Duration, overflow bool) []Limit {
+// is empty, until there are no limits any more. The limits are valid until the
+// next call.
+func (q *Queue[O]) Adjust(since time.Duration, outside Outside) []Limit {
 	seconds := max(since, time.Millisecond).Seconds()
-	average := q.average()
+	pushed, waiting := q.averages()
+	// More waits than there is room for outside: without a queue it were lost.
+	full := float64(q.used)/float64(len(q.cells)-1)+outside.Used >= 1
 	q.limits = q.limits[:0]
 	for _, f := range q.flows {
 		offered, sent := float64(f.pushed+f.keptOut)/seconds, float64(f.sent)/seconds
@@ -53,15 +60,16 @@ func (q *Queue[O]) Adjust(since time.Duration, overflow bool) []Limit {
 			sent = (1-smoothing)*f.rate + smoothing*sent
 		}
 		f.offered, f.rate = offered, sent
-		if offered > 0 && f.count > 0 && (f.pass < 1 || f.lost > 0) {
+		excess := f.lost > 0 || full && float64(f.count) > waiting/2
+		if offered > 0 && f.count > 0 && (f.pass < 1 || excess) {
 			// As much as is sent, and more or less so that as much waits as can be
 			// sent within AdjustEvery.
 			f.pass = max(sent/4, sent+(sent-float64(f.count)/AdjustEvery.Seconds())/2) / offered
 		} else {
 			f.pass *= growth
 		}
-		if overflow && float64(f.pushed) > far*average {
-			f.pass = min(f.pass, average/2/seconds/offered) // little, because much of it waits
+		if outside.Overflow && float64(f.pushed) > far*pushed {
+			f.pass = min(f.pass, pushed/2/seconds/offered)
 		}
 		f.pass = min(1, max(f.pass, leastPass))
 		if f.pushed, f.keptOut, f.sent, f.lost = 0, 0, 0, 0; f.pass < 1 {
@@ -82,16 +90,21 @@ func (q *Queue[O]) Adjust(since time.Duration, overflow bool) []Limit {
 // responsible for an overflow.
 const far = 1.5
 
-// average returns how many datagrams the origins have pushed on average.
-func (q *Queue[O]) average() float64 {
-	pushed, origins := 0, 0
+// averages returns how many datagrams origins have pushed on average, and how
+// many wait, not counting origins without any.
+func (q *Queue[O]) averages() (pushed, waiting float64) {
+	pushing, having := 0, 0
 	for _, f := range q.flows {
 		if f.pushed > 0 {
-			pushed += f.pushed
-			origins++
+			pushed += float64(f.pushed)
+			pushing++
+		}
+		if f.count > 0 {
+			waiting += float64(f.count)
+			having++
 		}
 	}
-	return float64(pushed) / float64(max(1, origins))
+	return pushed / float64(max(1, pushing)), waiting / float64(max(1, having))
 }
 
 // Charge divides datagrams that the limits have kept out among the origins with

@@ -115,7 +115,7 @@ func TestEachDatagramIsSentOrCountedAndInOrder(t *testing.T) {
 					m.take()
 				}
 			default:
-				m.queue.Adjust(AdjustEvery, rapid.Bool().Draw(t, "overflow"))
+				m.queue.Adjust(AdjustEvery, Outside{rapid.Float64Range(0, 1).Draw(t, "used"), rapid.Bool().Draw(t, "overflow")})
 			}
 			m.check()
 		}
@@ -247,7 +247,7 @@ func TestNothingIsAllocatedInALastingOverload(t *testing.T) {
 		for range 300 {
 			_, _, into = q.Next(into[:0])
 		}
-		q.Adjust(AdjustEvery, false)
+		q.Adjust(AdjustEvery, Outside{})
 	}
 	for range 200 {
 		round()
