@@ -17,6 +17,10 @@ const (
 	// origin of which nothing waits any more.
 	growth = 1.5
 
+	// stock is for how long an origin with a limit has enough waiting, so that it
+	// gets all of its share.
+	stock = 4 * AdjustEvery
+
 	// leastPass is the smallest part that is let in.
 	leastPass = 1.0 / 4096
 
@@ -55,23 +59,26 @@ func (q *Queue[O]) Adjust(since time.Duration, outside Outside) []Limit {
 	q.limits = q.limits[:0]
 	for _, f := range q.flows {
 		offered, sent := float64(f.pushed+f.keptOut)/seconds, float64(f.sent)/seconds
-		if f.pass < 1 {
+		limited := f.pass < 1
+		if limited {
 			offered = (1-smoothing)*f.offered + smoothing*offered
 			sent = (1-smoothing)*f.rate + smoothing*sent
 		}
 		f.offered, f.rate = offered, sent
 		excess := f.lost > 0 || full && float64(f.count) > waiting/2
-		if offered > 0 && f.count > 0 && (f.pass < 1 || excess) {
-			// As much as is sent, and more or less so that as much waits as can be
-			// sent within AdjustEvery.
-			f.pass = max(sent/4, sent+(sent-float64(f.count)/AdjustEvery.Seconds())/2) / offered
+		if offered > 0 && f.count > 0 && (limited || excess) {
+			// As much as is sent, and more or less so that as much waits as is sent
+			// within stock.
+			f.pass = max(sent/4, sent+(sent-float64(f.count)/stock.Seconds())/2) / offered
 		} else {
 			f.pass *= growth
 		}
 		if outside.Overflow && float64(f.pushed) > far*pushed {
 			f.pass = min(f.pass, pushed/2/seconds/offered)
 		}
-		f.pass = min(1, max(f.pass, leastPass))
+		if f.pass = min(1, max(f.pass, leastPass)); !limited {
+			f.unpassed = offered * seconds * (1 - f.pass)
+		}
 		if f.pushed, f.keptOut, f.sent, f.lost = 0, 0, 0, 0; f.pass < 1 {
 			q.limits = append(q.limits, Limit{f.from, f.pass})
 		} else if !f.listed {
@@ -115,12 +122,8 @@ func (q *Queue[O]) Charge(datagrams int, kept func(origin O, datagrams int)) (le
 	total := 0.0
 	for _, l := range q.limits {
 		f := q.flows[l.From]
-		unpassed := float64(f.pushed) * (1/f.pass - 1)
-		if f.unpassed > 0 {
-			unpassed = (1-smoothing)*f.unpassed + smoothing*unpassed
-		}
-		f.unpassed = unpassed
-		total += unpassed
+		f.unpassed = (1-smoothing)*f.unpassed + smoothing*float64(f.pushed)*(1/f.pass-1)
+		total += f.unpassed
 	}
 	if total == 0 {
 		return datagrams
