@@ -34,6 +34,7 @@ type backlog struct {
 	queue    *fairqueue.Queue[*peers.Peer] // nil: it was never needed
 	payloads []byte                        // of the batch that is being sent
 	received *batch                        // what is received meanwhile
+	charge   func(origin *peers.Peer, datagrams int)
 
 	balancing atomic.Bool // there are datagrams or limits, or were lately
 	balanced  int64       // when the limits were adjusted
@@ -64,17 +65,28 @@ func (l *backlog) next(b *batch, at int64) {
 	}
 }
 
-// overloaded starts the backlog with what was received last.
+// makeBacklog makes a backlog that holds so many bytes.
+func (r *Relay) makeBacklog(bytes int) {
+	l, t := &r.receiving.backlog, &r.receiving.tally
+	l.queue = fairqueue.New(bytes, func(origin *peers.Peer, datagrams int) {
+		t.dropOf(origin, DropOverload, datagrams)
+	})
+	l.charge = func(origin *peers.Peer, datagrams int) {
+		t.Received += uint64(datagrams)
+		origin.Path.Counts.Received.Add(uint64(datagrams))
+		t.dropOf(origin, DropOverload, datagrams)
+	}
+	l.payloads = make([]byte, 0, overloadBytes+maxDatagram)
+	l.received = newBatch()
+}
+
+// overloaded adds what was received last to the backlog, and makes one if need be.
 func (r *Relay) overloaded(b *batch) {
 	l := &r.receiving.backlog
 	if l.queue == nil {
 		// As much as the kernel has room for, so that nothing is lost that it
 		// would have kept.
-		l.queue = fairqueue.New(r.socket.buffers().Receive, func(origin *peers.Peer, datagrams int) {
-			r.receiving.tally.dropOf(origin, DropOverload, datagrams)
-		})
-		l.payloads = make([]byte, 0, overloadBytes+maxDatagram)
-		l.received = newBatch()
+		r.makeBacklog(r.socket.buffers().Receive)
 	}
 	if !l.balancing.Load() {
 		l.balancing.Store(true)
@@ -100,15 +112,10 @@ func (r *Relay) balance(now time.Time) {
 // chargeKeptOut counts what the limits have kept out, and returns how it stands
 // with the receive queue.
 func (r *Relay) chargeKeptOut(at int64) fairqueue.Outside {
-	t := &r.receiving.tally
+	l, t := &r.receiving.backlog, &r.receiving.tally
 	t.at = at
 	keptOut, outside := r.socket.pressure()
-	charge := func(origin *peers.Peer, datagrams int) {
-		t.Received += uint64(datagrams)
-		origin.Path.Counts.Received.Add(uint64(datagrams))
-		t.dropOf(origin, DropOverload, datagrams)
-	}
-	if left := r.receiving.backlog.queue.Charge(int(keptOut), charge); left > 0 {
+	if left := l.queue.Charge(int(keptOut), l.charge); left > 0 {
 		t.Received += uint64(left)
 		t.drop(DropOverload, left, netip.AddrPort{})
 	}
