@@ -43,11 +43,10 @@ func (s *linuxSocket) account(fd uintptr) {
 }
 
 func (s *linuxSocket) accountLocked(fd uintptr) {
-	info, ok := memoryAt(fd)
-	if !ok {
+	if !s.ring.memory.read(fd) {
 		return
 	}
-	i := &s.ingress
+	i, info := &s.ingress, &s.ring.memory.info
 	lost := info[meminfoDrops] - i.seen
 	i.seen = info[meminfoDrops]
 	i.outside.Used = float64(info[meminfoReceiveUsed]) / float64(max(1, info[meminfoReceive]))

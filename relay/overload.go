@@ -35,6 +35,7 @@ type backlog struct {
 	payloads []byte                        // of the batch that is being sent
 	received *batch                        // what is received meanwhile
 	charge   func(origin *peers.Peer, datagrams int)
+	takeIn   func() // Relay.takeIn
 
 	balancing atomic.Bool // there are datagrams or limits, or were lately
 	balanced  int64       // when the limits were adjusted
@@ -78,6 +79,7 @@ func (r *Relay) makeBacklog(bytes int) {
 	}
 	l.payloads = make([]byte, 0, overloadBytes+maxDatagram)
 	l.received = newBatch()
+	l.takeIn = r.takeIn
 }
 
 // overloaded adds what was received last to the backlog, and makes one if need be.

@@ -56,6 +56,7 @@ type ring struct {
 	call    func(fd uintptr) // recvmmsg
 	sleep   func(time.Duration)
 
+	memory   memory           // of the socket, as it was last read
 	crowded  bool             // result of look
 	look     func(fd uintptr) // whether it is crowded
 	pollCall func(fd uintptr) // recvmmsgNow
@@ -84,8 +85,8 @@ func newRing(s *linuxSocket) *ring {
 	r.receive, r.call, r.sleep = r.tryReceive, r.recvmmsg, sleepRaw
 	r.pollCall, r.account = r.recvmmsgNow, s.account
 	r.look = func(fd uintptr) {
-		info, ok := memoryAt(fd)
-		r.crowded = ok && info[meminfoReceiveUsed] > info[meminfoReceive]/crowdedShare
+		info := &r.memory.info
+		r.crowded = r.memory.read(fd) && info[meminfoReceiveUsed] > info[meminfoReceive]/crowdedShare
 	}
 	return r
 }

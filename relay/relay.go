@@ -250,7 +250,7 @@ func (r *Relay) step() error {
 	}
 	r.takeIn()
 	backlog.next(b, r.since(time.Now()))
-	r.turns.meanwhile = r.takeIn
+	r.turns.meanwhile = backlog.takeIn
 	err := r.relay(b, r.receiving.sender, nil, t)
 	r.turns.meanwhile = nil
 	return err

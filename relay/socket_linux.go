@@ -330,11 +330,24 @@ const (
 	meminfoVars        = 9
 )
 
-func memoryAt(fd uintptr) (info [meminfoVars]uint32, ok bool) {
-	size := uint32(unsafe.Sizeof(info))
+func memoryAt(fd uintptr) ([meminfoVars]uint32, bool) {
+	var m memory
+	ok := m.read(fd)
+	return m.info, ok
+}
+
+// A memory is what a socket says of its memory. Where it is read again and again,
+// it is kept: what a system call gets is on the heap.
+type memory struct {
+	info [meminfoVars]uint32
+	size uint32
+}
+
+func (m *memory) read(fd uintptr) bool {
+	m.size = uint32(unsafe.Sizeof(m.info))
 	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
-		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
-	return info, errno == 0 && size == uint32(unsafe.Sizeof(info))
+		uintptr(unsafe.Pointer(&m.info)), uintptr(unsafe.Pointer(&m.size)), 0)
+	return errno == 0 && m.size == uint32(unsafe.Sizeof(m.info))
 }
 
 // sizeText writes a size in bytes as the configuration does.
