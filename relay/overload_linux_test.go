@@ -336,8 +336,11 @@ func TestRelayingInAnOverloadAllocatesNothing(t *testing.T) {
 			binary.BigEndian.PutUint64(payload, want+uint64(i)) // no two are alike, or it would be a storm
 			speakers[i%2].conn.Write(payload)
 		}
-		want += uint64(burst)
-		stepAll(t, r, want)
+		for want += uint64(burst); r.Stats().Relayed < want; {
+			if err := r.step(); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	relayBurst()
 	if allocs := testing.AllocsPerRun(10, relayBurst); allocs > 0 {
