@@ -68,11 +68,12 @@ func (s *linuxSocket) pressure() (keptOut uint64, outside fairqueue.Outside) {
 	return keptOut, outside
 }
 
-func (s *linuxSocket) limit(list []fairqueue.Limit) (ok bool) {
+func (s *linuxSocket) limit(list []fairqueue.Limit) bool {
+	return len(list) == 0 && !s.ingress.limited || s.setFilter(list)
+}
+
+func (s *linuxSocket) setFilter(list []fairqueue.Limit) (ok bool) {
 	i := &s.ingress
-	if len(list) == 0 && !i.limited {
-		return true
-	}
 	i.program = appendFilter(i.program[:0], list)
 	err := s.raw.Control(func(fd uintptr) {
 		i.mu.Lock()
