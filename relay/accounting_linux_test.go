@@ -107,6 +107,32 @@ func (k *bookkeeper) says(from netip.AddrPort, count, size int) {
 	k.hear(from, numberedTexts(k.n, count, size)...)
 }
 
+// overload has so many datagrams come at once, more than the backlog holds.
+func (k *bookkeeper) overload(from netip.AddrPort, count int) {
+	k.t.Helper()
+	backlog := &k.receiving.backlog
+	k.makeBacklog(1)
+	for range count / maxBatch {
+		k.n += maxBatch
+		b := heardTexts(from, numberedTexts(k.n, maxBatch, 20)...)
+		k.sent += maxBatch
+		k.from[from] += maxBatch
+		k.admit(b, k.now, &k.receiving.tally)
+		k.overloaded(b)
+	}
+	for b := k.receiving.batch; backlog.waiting(); {
+		backlog.next(b, k.since(k.now))
+		for _, p := range k.table.Receivers() {
+			if p.Addr() != from {
+				k.due[p.Addr()] += uint64(len(b.datagrams))
+			}
+		}
+		if err := k.relay(b, k.receiving.sender, nil, &k.receiving.tally); err != nil {
+			k.t.Fatal(err)
+		}
+	}
+}
+
 // refuse has the kernel refuse everything to one peer.
 func (k *bookkeeper) refuse(whom netip.AddrPort, errno unix.Errno) {
 	k.kernel.refuse = func(m *wireMessage) unix.Errno {
@@ -225,6 +251,7 @@ func everyKindOfDrop(t *testing.T, w way) {
 			k.says(a, 40, 20)
 			with(func(*Options) {})
 		}, 30},
+		{DropOverload, func() { k.overload(a, 4096) }, 4096 - 2048},
 		{DropEgressLimit, func() {
 			with(func(o *Options) { o.Limits.EgressBytes = 2000 })
 			k.says(a, 40, 100)

@@ -142,6 +142,6 @@ func (c *crew) take(s sender, turns *turns, t *tally) error {
 		}
 		// With many peers a batch takes long.
 		runtime.Gosched()
-		turns.answer()
+		turns.between()
 	}
 }

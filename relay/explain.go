@@ -126,6 +126,11 @@ func (x *explaining) from() {
 	} else {
 		x.stepFrom("storm", "no", false)
 	}
+	if x.state.State == StateOverloading {
+		x.stepFrom("fair share", "it is over it: what is over was dropped in the last seconds", false)
+	} else {
+		x.stepFrom("fair share", "nothing was dropped lately", false)
+	}
 	receivers, reached := x.receivers()
 	x.stepFrom("receivers", fmt.Sprintf("%d, of which %d are sent to now", receivers, reached), false)
 	if perSecond := x.limits.EgressBytes; perSecond > 0 {
@@ -150,6 +155,9 @@ func (x *explaining) from() {
 	}
 	if p == nil {
 		x.FromVerdict += "; with the first it would become a peer"
+	}
+	if x.state.State == StateOverloading {
+		x.FromVerdict += "; it sends more than its fair share of what this machine can relay, and what is over is dropped"
 	}
 	if x.state.State == StateCut {
 		x.FromVerdict += "; those that it only returns would be dropped"

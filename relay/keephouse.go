@@ -57,6 +57,9 @@ func (r *Relay) keepHouse(ctx context.Context) {
 		case now := <-storms.C:
 			at := r.since(now)
 			r.storms.report(r.storms.watch.Tick(at), at, r.log)
+			if r.receiving.backlog.balancing.Load() {
+				r.socket.wake() // also while nothing is received
+			}
 		case <-refresh.C:
 			if err := r.own.refresh(); err != nil {
 				r.log.Debug(err.Error())
@@ -152,6 +155,7 @@ var advice = [drops]string{
 	DropPeerRate:         "to let a peer send more, raise limits.peer_datagrams_per_second or limits.peer_bytes_per_second",
 	DropStorm:            "relays or peers that echo are linked in a ring; take one link away",
 	DropWithheld:         "a few datagrams are withheld to find out whether a peer returns what it is sent; a storm, if there is one, has lines of its own",
+	DropOverload:         "more comes in than this machine can relay, and these senders are over their fair share; limits.peer_datagrams_per_second holds them earlier",
 	DropEgressLimit:      "to send more, raise limits.egress_bytes_per_second",
 	DropQuarantined:      "the network says that a receiver cannot be reached; it is tried again within 16 seconds, and at once when it is heard",
 	DropReceiveQueueFull: "datagrams come faster than they leave, or with wrong checksums; for bursts, raise socket.receive_buffer",

@@ -140,9 +140,9 @@ func TestTotalsThatTheKernelCannotHaveHadAreNotResumed(t *testing.T) {
 		{4, 1<<32 - 3, 7, true}, {1<<32 - 3, 4, 0, false},
 		{1<<31 - 1, 0, 1<<31 - 1, true}, {1 << 31, 0, 0, false}, {0, 1 << 31, 0, false},
 	} {
-		s := &linuxSocket{cookie: 3, again: true, earlier: test.total}
+		s := &linuxSocket{cookie: 3, again: true, ingress: ingress{earlier: test.total}}
 		resumed := s.resume(Past{3, test.counted})
-		if got := test.total - s.earlier; resumed != test.resumed || got != test.missed || s.past() != (Past{3, s.earlier}) {
+		if got := test.total - s.ingress.earlier; resumed != test.resumed || got != test.missed || s.past() != (Past{3, s.ingress.earlier}) {
 			t.Errorf("%d, of which %d are counted: want %d, %v; got %d, %v, %+v", test.total, test.counted, test.missed, test.resumed, got, resumed, s.past())
 		}
 	}

@@ -43,10 +43,12 @@ const (
 	StateBanned            // it is static and banned: nothing is sent to it nor relayed from it
 	StateQuarantined       // the network says that it cannot be reached: nothing is sent to it
 	StateCut               // it brings back what it gets: that is not relayed
+	StateOverloading       // it sends more than its fair share of what this machine can relay, and what is over was dropped lately
 	StateFailing           // what was sent to it lately could not leave (there is no route, a firewall of this machine forbids it, or it is connected and too slow), or the network reports that it did not arrive
 )
 
-// failingFor is how long a peer counts as failing after such a drop.
+// failingFor is how long a peer counts as failing, or overloading, after such a
+// drop.
 const failingFor = 10 * time.Second
 
 // failures are the drops of it.
@@ -65,7 +67,7 @@ func lastFailure(p *peers.Peer, now int64) (reason Drop, at int64, lately bool) 
 
 // String returns the state as one word.
 func (s State) String() string {
-	words := [...]string{"ok", "banned", "quarantined", "cut", "failing"}
+	words := [...]string{"ok", "banned", "quarantined", "cut", "overloading", "failing"}
 	if int(s) < len(words) {
 		return words[s]
 	}
@@ -95,6 +97,9 @@ func (r *Relay) PeerState(p *peers.Peer) PeerState {
 	}
 	if until, cut := r.storms.cut.until(p, at); cut {
 		return PeerState{StateCut, r.began.Add(time.Duration(until))}
+	}
+	if dropped, ever := p.Path.Counts.LastDrop(int(DropOverload)); ever && at-dropped < int64(failingFor) {
+		return PeerState{StateOverloading, r.began.Add(time.Duration(dropped) + failingFor)}
 	}
 	if _, failed, lately := lastFailure(p, at); lately {
 		return PeerState{StateFailing, r.began.Add(time.Duration(failed) + failingFor)}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
 
+	"udprelay/internal/fairqueue"
 	"udprelay/peers"
 )
 
@@ -124,6 +125,15 @@ func (s *plainSocket) holds() bool { return false }
 // emptied is a guess: what a receive has waited for came alone.
 func (s *plainSocket) emptied() bool { return s.waited }
 
+// crowded cannot tell: what this system does with an overload is its own affair.
+func (s *plainSocket) crowded() bool { return false }
+
+func (s *plainSocket) poll(*batch) {}
+
+func (s *plainSocket) limit([]fairqueue.Limit) bool { return false }
+
+func (s *plainSocket) pressure() (uint64, fairqueue.Outside) { return 0, fairqueue.Outside{} }
+
 func (s *plainSocket) answer(to netip.AddrPort, source *peers.Source, payload []byte) bool {
 	now := time.Now()
 	if now.Before(s.answersAfter) || s.conn.SetWriteDeadline(now.Add(plainSendWait)) != nil {
@@ -215,7 +225,7 @@ func (s *plainSender) sendTo(run []*peers.Peer, b *batch, t *tally) error {
 				return err
 			}
 			if done++; done%plainTurnEvery == 0 {
-				s.turns.answer()
+				s.turns.between()
 			}
 		}
 	}

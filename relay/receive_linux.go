@@ -55,6 +55,12 @@ type ring struct {
 	receive func() bool      // tryReceive
 	call    func(fd uintptr) // recvmmsg
 	sleep   func(time.Duration)
+
+	memory   memory           // of the socket, as it was last read
+	crowded  bool             // result of look
+	look     func(fd uintptr) // whether it is crowded
+	pollCall func(fd uintptr) // recvmmsgNow
+	account  func(fd uintptr) // linuxSocket.account
 }
 
 func newRing(s *linuxSocket) *ring {
@@ -77,6 +83,11 @@ func newRing(s *linuxSocket) *ring {
 	}
 	r.used, r.next = maxBatch, maxBatch
 	r.receive, r.call, r.sleep = r.tryReceive, r.recvmmsg, sleepRaw
+	r.pollCall, r.account = r.recvmmsgNow, s.account
+	r.look = func(fd uintptr) {
+		info := &r.memory.info
+		r.crowded = r.memory.read(fd) && info[meminfoReceiveUsed] > info[meminfoReceive]/crowdedShare
+	}
 	return r
 }
 
@@ -101,8 +112,35 @@ func (s *linuxSocket) holds() bool { return s.ring.next < s.ring.used }
 
 func (s *linuxSocket) emptied() bool { return s.ring.used < maxBatch && !s.holds() }
 
-// fill waits for datagrams. There are none if it was woken.
-func (r *ring) fill() error {
+// crowdedShare is the share of the receive buffer, as a divisor, beyond which it
+// is crowded. The kernel frees what was received only once that is a quarter of
+// the buffer (udp_rmem_release), so less than half may mean that it is empty.
+const crowdedShare = 2
+
+func (s *linuxSocket) crowded() (crowded bool) {
+	if s.ring.used < maxBatch { // nothing was left
+		return false
+	}
+	_ = s.raw.Control(s.ring.look) // closed: it is as it was
+	return s.ring.crowded
+}
+
+func (s *linuxSocket) poll(b *batch) {
+	r := s.ring
+	if r.next == r.used {
+		if s.stopBy.Load() != nil {
+			return
+		}
+		r.reset()
+		if s.raw.Control(r.pollCall) != nil {
+			return
+		}
+	}
+	r.drain(b)
+}
+
+// reset makes the ring ready to be filled.
+func (r *ring) reset() {
 	// The kernel has changed these fields of the messages that it filled.
 	for i := range r.used {
 		h := &r.messages[i].header
@@ -110,6 +148,11 @@ func (r *ring) fill() error {
 		h.SetControllen(r.controlSpace)
 	}
 	r.used, r.next, r.taken, r.err = 0, 0, 0, nil
+}
+
+// fill waits for datagrams. There are none if it was woken.
+func (r *ring) fill() error {
+	r.reset()
 	if err := r.socket.poller.wait(r.receive); err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) && r.socket.goesOn() {
 			return nil
@@ -157,12 +200,27 @@ func (r *ring) tryReceive() (got bool) {
 	return r.used > 0 || r.err != nil
 }
 
+// recvmmsgNow calls it once. An error that lasts is told by the next receive.
+func (r *ring) recvmmsgNow(fd uintptr) {
+	if r.calls++; r.failing || r.calls%errorsEvery == 0 {
+		r.failing = r.socket.errors.readAll(fd) > 0
+	}
+	r.socket.account(fd)
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.messages)), maxBatch, unix.MSG_DONTWAIT, 0, 0)
+	if errno == 0 {
+		r.used = int(n)
+	}
+}
+
 // recvmmsg calls it until there are datagrams, or nothing is left to do but to
 // wait. Errors of the network wait apart from the datagrams, and end a wait as
 // datagrams do: where there is nothing to receive after a wait, it was they.
 func (r *ring) recvmmsg(fd uintptr) {
 	if r.calls++; r.failing || r.calls%errorsEvery == 0 {
 		r.failing = r.socket.errors.readAll(fd) > 0
+	}
+	if r.socket.ingress.limited { // only this goroutine changes it
+		r.socket.account(fd)
 	}
 	for range maxErrorReads {
 		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.messages)), maxBatch, unix.MSG_DONTWAIT, 0, 0)

@@ -71,10 +71,11 @@ type Relay struct {
 	attached atomic.Pointer[attached]
 
 	receiving struct { // of the goroutine in Run
-		batch  *batch
-		sender *crew
-		tally  tally
-		door   *door
+		batch   *batch
+		sender  *crew
+		tally   tally
+		door    *door
+		backlog backlog
 
 		refusals batchRefusals    // of the batch in hand
 		rule     *peers.RuleTally // that has decided about the sender in hand; nil: none was asked
@@ -206,6 +207,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, interrupt)
 	defer func() {
 		stop()
+		r.liftLimits()
 		close(r.ended)
 		interrupt() // the time of links begins to run, if the socket has failed
 		r.bringing.stop(2 * r.grace)
@@ -214,7 +216,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		r.receiving.sender.stop()
 		r.socket.close()
 	}()
-	for batches := 1; ctx.Err() == nil || r.socket.holds(); batches++ {
+	for batches := 1; ctx.Err() == nil || r.socket.holds() || r.receiving.backlog.waiting(); batches++ {
 		r.turns.answer()
 		if batches%yieldEvery == 0 {
 			runtime.Gosched()
@@ -226,20 +228,34 @@ func (r *Relay) Run(ctx context.Context) error {
 	return nil
 }
 
-// step receives one batch and relays it.
+// step receives one batch and relays it, or the next one of the backlog.
 func (r *Relay) step() error {
-	b, t := r.receiving.batch, &r.receiving.tally
-	b.reset()
-	if err := r.socket.receive(b, r.receiving.failed); err != nil {
-		return err
+	b, t, backlog := r.receiving.batch, &r.receiving.tally, &r.receiving.backlog
+	if !backlog.waiting() {
+		b.reset()
+		if err := r.socket.receive(b, r.receiving.failed); err != nil {
+			return err
+		}
+		now := time.Now()
+		r.balance(now)
+		if len(b.datagrams) == 0 { // woken
+			r.counters.publish(t)
+			return nil
+		}
+		r.admit(b, now, t)
+		if !backlog.balancing.Load() && !r.socket.crowded() {
+			r.filter(b, r.socket.emptied(), t)
+			return r.relay(b, r.receiving.sender, nil, t)
+		}
+		r.overloaded(b)
 	}
-	if len(b.datagrams) == 0 { // woken
-		r.counters.publish(t)
-		return nil
-	}
-	r.admit(b, time.Now(), t)
-	r.filter(b, r.socket.emptied(), t)
-	return r.relay(b, r.receiving.sender, nil, t)
+	r.takeIn()
+	backlog.next(b, r.since(time.Now()))
+	r.filter(b, !backlog.waiting() && r.socket.emptied(), t)
+	r.turns.meanwhile = backlog.takeIn
+	err := r.relay(b, r.receiving.sender, nil, t)
+	r.turns.meanwhile = nil
+	return err
 }
 
 // admit looks up or admits the sender of each datagram and leaves in the batch
@@ -302,6 +318,9 @@ func (r *Relay) admit(b *batch, now time.Time, t *tally) {
 // joined is told of a peer that has joined with a datagram of b.
 func (r *Relay) joined(p *peers.Peer, b *batch) {
 	b.joined(p)
+	if r.receiving.backlog.waiting() {
+		r.receiving.backlog.queue.SetOrigin(p.Addr(), p)
+	}
 	r.log.Debug("peer joined", "peer", p.Addr())
 }
 

@@ -271,7 +271,7 @@ func (s *trainSender) add(m message) error {
 	if long {
 		runtime.Gosched()
 	}
-	s.turns.answer()
+	s.turns.between()
 	s.late = s.socket.over()
 	return nil
 }

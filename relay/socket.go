@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"udprelay/internal/fairqueue"
 	"udprelay/peers"
 )
 
@@ -26,6 +27,24 @@ type socket interface {
 	// emptied reports whether nothing more waited in the kernel after the last
 	// receive. The goroutine that receives calls it.
 	emptied() bool
+
+	// crowded reports whether so much waits in the kernel that datagrams may be
+	// lost there soon. The goroutine that receives calls it after receive.
+	crowded() bool
+
+	// poll is receive, but it does not wait, and tells the function of the last
+	// receive. It brings nothing if the relay is stopped, except what was
+	// received before.
+	poll(b *batch)
+
+	// limit lets in only part of what some origins send, and all of the others,
+	// until the next call. False: it cannot. The goroutine that receives calls
+	// it, and pressure.
+	limit(list []fairqueue.Limit) bool
+
+	// pressure returns how many datagrams the limits have kept out since the
+	// last call, and how it stands with the receive queue.
+	pressure() (keptOut uint64, outside fairqueue.Outside)
 
 	// answer sends a datagram to one that is no peer, and reports whether it
 	// left. It gives way to what is sent to peers. The goroutine that receives

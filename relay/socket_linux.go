@@ -43,10 +43,6 @@ type linuxSocket struct {
 	log         *slog.Logger
 	coalesce    time.Duration // how long datagrams wait for more, so that trains grow
 
-	// Datagrams that the kernel dropped when the socket was another relay's. It
-	// changes in resume only.
-	earlier uint32
-
 	inVain     atomic.Bool // they need not wait: nobody gets trains
 	saidInVain atomic.Bool
 
@@ -59,6 +55,7 @@ type linuxSocket struct {
 	muted      bool       // the kernel keeps none for a moment; guarded by erring
 	answering  answering
 	neighbours neighbours
+	ingress    ingress
 }
 
 func newSocket(conn *net.UDPConn, own *own, options Options) (socket, error) {
@@ -155,6 +152,7 @@ func (s *linuxSocket) setUp(fd int, options Options) error {
 	if err := s.setBuffersOf(fd, options.ReceiveBuffer, options.SendBuffer, options.Logger); err != nil {
 		return err
 	}
+	detachFilter(fd) // of a relay that has crashed
 	s.notePast(fd)
 	if err := s.askForErrors(fd, 1); err != nil {
 		return fmt.Errorf("ask for the errors of the network: %w", err)
@@ -248,15 +246,18 @@ func (s *linuxSocket) notePast(fd int) {
 		s.cookie = cookie
 	}
 	if asked, err := unix.GetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR); err == nil && asked != 0 {
-		s.again, s.earlier = true, total
+		s.again, s.ingress.earlier = true, total
 	}
+	s.ingress.seen = total
 }
 
 func (s *linuxSocket) past() Past {
 	if s.cookie == 0 {
 		return Past{}
 	}
-	return Past{s.cookie, s.earlier}
+	s.ingress.mu.Lock()
+	defer s.ingress.mu.Unlock()
+	return Past{s.cookie, s.ingress.earlier}
 }
 
 // resume asks for more than the cookie, which was unique in a network namespace
@@ -264,10 +265,10 @@ func (s *linuxSocket) past() Past {
 // The kernel counts modulo 2³². What the relay before had counted lies behind
 // what notePast has found, by less than half of that.
 func (s *linuxSocket) resume(p Past) bool {
-	if !s.again || s.cookie == 0 || p.Socket != s.cookie || int32(s.earlier-p.KernelDrops) < 0 {
+	if !s.again || s.cookie == 0 || p.Socket != s.cookie || int32(s.ingress.earlier-p.KernelDrops) < 0 {
 		return false
 	}
-	s.earlier = p.KernelDrops
+	s.ingress.earlier = p.KernelDrops
 	return true
 }
 
@@ -326,13 +327,6 @@ var (
 	sendBuffer    = buffer{"send", unix.SO_SNDBUF, unix.SO_SNDBUFFORCE, "net.core.wmem_max"}
 )
 
-// kernelDrops reads the counter of the socket itself (SO_MEMINFO, Linux 4.12),
-// which costs the datapath nothing.
-func (s *linuxSocket) kernelDrops() (total uint32, ok bool) {
-	err := s.raw.Control(func(fd uintptr) { total, ok = dropsAt(fd) })
-	return total - s.earlier, ok && err == nil
-}
-
 // dropsAt returns how many datagrams the kernel has dropped at a socket since
 // it was opened, modulo 2³².
 func dropsAt(fd uintptr) (total uint32, ok bool) {
@@ -362,11 +356,24 @@ const (
 	meminfoVars        = 9
 )
 
-func memoryAt(fd uintptr) (info [meminfoVars]uint32, ok bool) {
-	size := uint32(unsafe.Sizeof(info))
-	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
-		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
-	return info, errno == 0 && size == uint32(unsafe.Sizeof(info))
+func memoryAt(fd uintptr) ([meminfoVars]uint32, bool) {
+	var m memory
+	ok := m.read(fd)
+	return m.info, ok
+}
+
+// A memory is what a socket says of its memory. Where it is read again and again,
+// it is kept: what a system call gets is on the heap.
+type memory struct {
+	info [meminfoVars]uint32
+	size uint32
+}
+
+func (m *memory) read(fd uintptr) bool {
+	m.size = uint32(unsafe.Sizeof(m.info))
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
+		uintptr(unsafe.Pointer(&m.info)), uintptr(unsafe.Pointer(&m.size)), 0)
+	return errno == 0 && m.size == uint32(unsafe.Sizeof(m.info))
 }
 
 // sizeText writes a size in bytes as the configuration does.

@@ -26,6 +26,7 @@ const (
 	DropPeerRate                     // its sender is over Limits.PeerDatagrams or PeerBytes
 	DropStorm                        // it goes round in a loop: its sender brings back what was relayed already
 	DropWithheld                     // it is one of a few that are withheld to find out whether it goes round in a loop
+	DropOverload                     // more comes in than can leave, and its sender is over its fair share
 	DropReceiveQueueFull             // the kernel's receive queue was full, or, seldom, the checksum was wrong
 
 	// On the way out, counted once a receiver.
@@ -51,7 +52,7 @@ const _ = uint(peers.DropReasons - drops)
 func (d Drop) String() string {
 	return [drops]string{
 		"rule", "banned", "table_full", "address_full", "never_a_peer", "may_not_send",
-		"unproven", "bad_proof", "join_rate", "peer_rate", "storm", "withheld", "receive_queue_full",
+		"unproven", "bad_proof", "join_rate", "peer_rate", "storm", "withheld", "overload", "receive_queue_full",
 		"egress_limit", "quarantined", "too_big", "filtered", "unreachable", "no_buffer", "queue_full", "disconnected", "stopped", "send_failed",
 	}[d]
 }

@@ -59,7 +59,13 @@ type turn struct{ done chan struct{} }
 
 // Turns are what the receiving loop is asked. Any goroutine may ask; the one of
 // the loop answers, and nobody else.
-type turns struct{ asked atomic.Pointer[turn] } // nearly always nil
+type turns struct {
+	asked atomic.Pointer[turn] // nearly always nil
+
+	// meanwhile is called within batches, if it is not nil: in an overload. It
+	// belongs to the loop.
+	meanwhile func()
+}
 
 // ask returns a turn that is yet to be answered.
 func (t *turns) ask() *turn {
@@ -79,6 +85,14 @@ func (t *turns) ask() *turn {
 func (t *turns) answer() {
 	if t != nil && t.asked.Load() != nil {
 		close(t.asked.Swap(nil).done)
+	}
+}
+
+// between is called by the loop within a batch that takes long.
+func (t *turns) between() {
+	t.answer()
+	if t != nil && t.meanwhile != nil {
+		t.meanwhile()
 	}
 }
 

@@ -32,9 +32,10 @@ COLUMNS in the environment says how wide it is.
 
 States: ok; silent, not heard for three quarters of the expiry; quarantined, it
 cannot be reached and nothing is sent to it; held and cut, it seems to bring back
-what it gets; failing, what was sent to it lately could not leave this machine (no
-route, a firewall, or a client of a gateway that is too slow), or the network
-reports that it did not arrive; banned.
+what it gets; overloading, it sends more than its fair share of what the relay can
+handle; failing, what was sent to it lately could not leave this machine (no route,
+a firewall, or a client of a gateway that is too slow), or the network reports that
+it did not arrive; banned.
 
 Numbers have SI prefixes: 1.23k is 1,230. INB and OUTB are payload bytes. --json
 has all exactly, as the API tells it, in one object.

@@ -192,6 +192,7 @@ var dropHints = map[relay.Drop]string{
 	relay.DropJoinRate:         "over peers.joins_per_second or _per_address",
 	relay.DropPeerRate:         "the sender is over limits.peer_*_per_second",
 	relay.DropStorm:            "a loop: the sender brings back what it gets",
+	relay.DropOverload:         "set limits.peer_datagrams_per_second, or add CPU",
 	relay.DropReceiveQueueFull: "raise socket.receive_buffer, or add CPU",
 	relay.DropEgressLimit:      "over limits.egress_bytes_per_second",
 	relay.DropQuarantined:      "the receiver cannot be reached",

@@ -89,7 +89,7 @@ func startStandIn(t testing.TB, n int) *standIn {
 		rates: map[string]float64{"received": 0, "received_bytes": 0, "delivered": 0, "delivered_bytes": 0, "dropped": 0},
 	}
 	for _, reason := range []string{
-		"rule", "banned", "table_full", "address_full", "never_a_peer", "may_not_send", "unproven", "bad_proof", "join_rate", "peer_rate", "storm",
+		"rule", "banned", "table_full", "address_full", "never_a_peer", "may_not_send", "unproven", "bad_proof", "join_rate", "peer_rate", "storm", "overload",
 		"receive_queue_full", "egress_limit", "quarantined", "held", "too_big", "filtered", "unreachable", "no_buffer", "queue_full", "disconnected", "stopped", "send_failed",
 	} {
 		s.drops[reason] = 0

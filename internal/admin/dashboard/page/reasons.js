@@ -15,6 +15,7 @@ export const reasons = {
   join_rate: ["in", "The sender is unknown, and too many join at the moment.", "See who they are; to let more join in a second, raise peers.joins_per_second or peers.joins_per_second_per_address."],
   peer_rate: ["in", "The sender is over the limit for one peer.", "To let a peer send more, raise limits.peer_datagrams_per_second or limits.peer_bytes_per_second."],
   storm: ["in", "The datagram goes round in a loop: its sender brings back what was relayed already.", "Two relays or peers that echo are linked in a ring; take one link away."],
+  overload: ["in", "More comes in than this machine can relay, and the sender is over its fair share.", "A flooder is limited to what the others leave; limits.peer_datagrams_per_second stops it earlier, a ban completely. If all senders are honest: more cores (socket.senders: 0) or fewer peers."],
   receive_queue_full: ["in", "Datagrams came faster than they could leave, or, seldom, with wrong checksums; the kernel dropped them.", "For bursts, a larger socket.receive_buffer; for a steady load, more cores (socket.senders: 0) or fewer peers: a full buffer is also delay."],
   egress_limit: ["out", "The relay is over its limit of bytes a second.", "To send more, raise limits.egress_bytes_per_second."],
   quarantined: ["out", "The network says that the receiver cannot be reached, or it does not answer ARP or neighbour discovery.", "See to the receiver. It is tried again within 16 seconds, and at once when it is heard."],
