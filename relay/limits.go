@@ -32,8 +32,8 @@ func admits(p *peers.Peer, size int, t *tally) bool {
 
 // filter takes out of the batch what goes round in a loop, and then what is
 // beyond the limits of its origin: limits hide that a payload comes again.
-func (r *Relay) filter(b *batch, emptied bool, t *tally) {
-	r.filterStorms(b, emptied, t)
+func (r *Relay) filter(b *batch, t *tally) {
+	r.filterStorms(b, t)
 	limits := r.limits.Load()
 	if limits.PeerDatagrams <= 0 && limits.PeerBytes <= 0 {
 		return

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/net/ipv4"
@@ -20,15 +21,14 @@ import (
 // runs wherever Go does.
 type plainSocket struct {
 	conn     *net.UDPConn
-	v6       bool // peers of IPv4 have mapped addresses on the wire to the kernel
+	raw      syscall.RawConn // of conn
+	v6       bool            // peers of IPv4 have mapped addresses on the wire to the kernel
 	buffer   []byte
 	oob      []byte
 	wildcard bool
 	sources  sources
 	own      *own
 	waker
-
-	waited bool // of the receiving goroutine: the last receive took longer than it does if something is there
 
 	answersAfter time.Time // of the receiving goroutine: until then there is no room for answers
 }
@@ -40,15 +40,16 @@ const (
 	plainSendWait  = 10 * time.Millisecond
 )
 
-// plainWait is more than a receive takes when a datagram is there.
-const plainWait = 100 * time.Microsecond
-
 // plainTurnEvery is after how many datagrams of a batch, sent or refused, a
 // sender answers for the loop that it belongs to.
 const plainTurnEvery = 256
 
 func newPlainSocket(conn *net.UDPConn, own *own, options Options) (*plainSocket, error) {
-	s := &plainSocket{conn: conn, own: own, buffer: make([]byte, maxDatagram)}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	s := &plainSocket{conn: conn, raw: raw, own: own, buffer: make([]byte, maxDatagram)}
 	s.setDeadline = conn.SetReadDeadline
 	bound := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
 	s.v6 = bound.Is6()
@@ -100,7 +101,6 @@ func (s *plainSocket) newSender(turns *turns) sender {
 }
 
 func (s *plainSocket) receive(b *batch, _ func(netip.AddrPort, Report, []byte) bool) error {
-	began := time.Now()
 	for {
 		n, oobn, _, from, err := s.conn.ReadMsgUDPAddrPort(s.buffer, s.oob)
 		if errors.Is(err, os.ErrDeadlineExceeded) && s.goesOn() {
@@ -114,16 +114,12 @@ func (s *plainSocket) receive(b *batch, _ func(netip.AddrPort, Report, []byte) b
 		}
 		from, _ = numericZone(unmap(from)) // the interface is there: the datagram came by it
 		b.datagrams = append(b.datagrams, Datagram{Payload: s.buffer[:n:n], From: from})
-		s.waited = time.Since(began) > plainWait
 		b.sources = append(b.sources, s.sources.of(local{addr: s.destination(s.oob[:oobn])}, s.sourceControl))
 		return nil
 	}
 }
 
 func (s *plainSocket) holds() bool { return false }
-
-// emptied is a guess: what a receive has waited for came alone.
-func (s *plainSocket) emptied() bool { return s.waited }
 
 // crowded cannot tell: what this system does with an overload is its own affair.
 func (s *plainSocket) crowded() bool { return false }

@@ -244,14 +244,14 @@ func (r *Relay) step() error {
 		}
 		r.admit(b, now, t)
 		if !backlog.balancing.Load() && !r.socket.crowded() {
-			r.filter(b, r.socket.emptied(), t)
+			r.filter(b, t)
 			return r.relay(b, r.receiving.sender, nil, t)
 		}
 		r.overloaded(b)
 	}
 	r.takeIn()
 	backlog.next(b, r.since(time.Now()))
-	r.filter(b, !backlog.waiting() && r.socket.emptied(), t)
+	r.filter(b, t)
 	r.turns.meanwhile = backlog.takeIn
 	err := r.relay(b, r.receiving.sender, nil, t)
 	r.turns.meanwhile = nil

@@ -29,15 +29,14 @@ type storms struct {
 func newStorms() *storms { return &storms{watch: storm.New(), seed: maphash.MakeSeed()} }
 
 // filterStorms takes out of the batch what goes round in a loop, and the few
-// datagrams that are withheld to find out whether there is one. Emptied says that
-// nothing more waited in the socket.
-func (r *Relay) filterStorms(b *batch, emptied bool, t *tally) {
+// datagrams that are withheld to find out whether there is one.
+func (r *Relay) filterStorms(b *batch, t *tally) {
 	var hashes [maxBatch]uint64
 	for i := range b.datagrams {
 		hashes[i] = maphash.Bytes(r.storms.seed, b.datagrams[i].Payload)
 	}
 	kept := 0
-	r.storms.watch.Begin(b.at, emptied)
+	r.storms.watch.Begin(b.at, b == r.receiving.batch && r.storms.watch.AsksEmptied() && r.emptied())
 	for i, d := range b.datagrams {
 		origin := b.origins[i]
 		reason := DropStorm
@@ -58,6 +57,10 @@ func (r *Relay) filterStorms(b *batch, emptied bool, t *tally) {
 	b.datagrams, b.origins = b.datagrams[:kept], b.origins[:kept]
 	r.storms.report(r.storms.watch.End(), b.at, r.log)
 }
+
+// emptied reports whether nothing more waits to be relayed after the batch in
+// hand. It is for the goroutine that receives.
+func (r *Relay) emptied() bool { return !r.receiving.backlog.waiting() && r.socket.emptied() }
 
 // report logs what the watch has found.
 func (s *storms) report(events []storm.Event, at int64, log *slog.Logger) {

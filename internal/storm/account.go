@@ -36,8 +36,9 @@ type account struct {
 	// Up to the last window.
 	repeatRate, returnedRate, againRate, freshRate float64
 
-	peak uint32 // the most repeats in a window
-	busy uint16 // a bit for each of the last windows: it had repeats
+	peak         uint32 // the most repeats in a window
+	busy         uint16 // a bit for each of the last windows: it had repeats
+	returnedBusy uint16 // the same of returned
 
 	history [talkSpan]uint32 // new payloads of the last windows, see talks
 
@@ -77,6 +78,7 @@ func (a *account) clean() bool { return a == nil || a.repeatRate < 1 && a.standi
 func (a *account) closeWindow(missed int64) {
 	a.peak = max(a.peak, a.repeats)
 	a.busy = busy(a.busy, a.repeats, missed)
+	a.returnedBusy = busy(a.returnedBusy, a.returned, missed)
 	average(&a.repeatRate, a.repeats, missed)
 	average(&a.returnedRate, a.returned, missed)
 	average(&a.againRate, a.again, missed)
@@ -93,8 +95,8 @@ func busy(mask uint16, count uint32, missed int64) uint16 {
 	return mask << min(missed, 16)
 }
 
-// lastTen are the windows that count of those.
-const lastTen = 1<<10 - 1
+// sustained reports whether several of the last ten windows had some.
+func sustained(mask uint16) bool { return bits.OnesCount16(mask&(1<<10-1)) >= suspectWindows }
 
 // average moves a mean over some ten windows on by one, and by the missed ones.
 func average(mean *float64, count uint32, missed int64) {
@@ -109,7 +111,7 @@ func average(mean *float64, count uint32, missed int64) {
 // to find out why.
 func (a *account) suspicious(now int64) bool {
 	return a.standing == watched && now >= a.notBefore &&
-		a.repeatRate >= suspectRate && bits.OnesCount16(a.busy&lastTen) >= suspectWindows && a.overdue(now)
+		a.repeatRate >= suspectRate && sustained(a.busy) && a.overdue(now)
 }
 
 // overdue reports whether the peer was not cleared lately, or brings far more

@@ -176,6 +176,10 @@ func (t *circlingTrial) flush(w *Watch) {
 	}
 }
 
+// asksEmptied reports whether it is to be found out that what waited has been
+// received.
+func (t *circlingTrial) asksEmptied() bool { return t.on && t.phase == measuring && !t.flushed }
+
 // step goes on to the next phase if it is time.
 func (t *circlingTrial) step(w *Watch, emptied bool) {
 	switch lasted := w.active - t.since; {

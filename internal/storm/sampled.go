@@ -7,7 +7,7 @@ import "math/bits"
 //
 // Some of the payloads that are new while the trial lasts, and that come from
 // origins without repeats, are its sample: what suspects or other relays bring
-// may reach a suspect by another way. Each of them is in one of two groups, as a keyed hash says: one in four is withheld
+// may reach a suspect by another way. Each of them is in one of two groups, by chance: one in four is withheld
 // from everyone, the others are relayed. A peer that brings payloads which nobody was given
 // has them from elsewhere. If it brings so many of the others that it must
 // have brought some of these by chance, too, and has not, it returns what it
@@ -28,7 +28,7 @@ const (
 	sampleSize    = 64 // a bit for each fits in a word
 	sampleAtOnce  = 4  // payloads, of which one is withheld, in sampleEvery
 	sampleEvery   = int64(60e6)
-	longestWait   = int64(12e9)
+	longestWait   = int64(7e9)
 	emptyWait     = int64(500e6)
 	leastSample   = 16
 	byChance      = 1e-4 // a verdict is wrong at most so often
@@ -51,7 +51,7 @@ func (t *sampledTrial) take(hash, origin uint64, now int64) (withhold bool) {
 	bit := uint64(1) << t.count
 	t.payloads[t.count], t.at[t.count], t.origins[t.count] = hash, now, origin
 	t.count++
-	if mix(hash, t.nonce)%4 == 0 {
+	if group := uint64(t.count-1) / sampleAtOnce; mix(group, t.nonce)%sampleAtOnce == uint64(t.count-1)%sampleAtOnce {
 		t.withheld |= bit
 		return true
 	}

@@ -1,10 +1,10 @@
 package storm
 
 import (
-	"math/bits"
 	"math/rand/v2"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"udprelay/peers"
@@ -23,7 +23,7 @@ const (
 	// its repeats outnumber them by mostRepeats.
 	someNew       = 2.0
 	manyNew       = 5.0 // are enough for a sampled trial
-	leastReturned = 4
+	leastReturned = 8
 	mostRepeats   = 10
 
 	// A payload passes again after so long, or more if the loop takes longer,
@@ -92,6 +92,8 @@ const (
 // A Watch looks at the datagrams that a relay receives. Any goroutine may call
 // its methods; but from Begin to End others wait.
 type Watch struct {
+	asks atomic.Bool // see AsksEmptied
+
 	mu     sync.Mutex // guards what follows
 	now    int64
 	mark   uint8 // now, as the table marks other origins
@@ -140,6 +142,10 @@ func (w *Watch) Begin(now int64, emptied bool) {
 	w.advance(now, emptied)
 }
 
+// AsksEmptied reports whether it makes a difference at the moment what the next
+// call of Begin is told by emptied: to find that out may cost a system call.
+func (w *Watch) AsksEmptied() bool { return w.asks.Load() }
+
 // Note notes a datagram whose payload has that hash, and says what to do with
 // it. The hash should depend on a secret (see hash/maphash), or it could be
 // known which payloads look alike. Origin is nil if a link brought it.
@@ -175,7 +181,7 @@ func (w *Watch) Note(hash uint64, origin *peers.Peer) Verdict {
 	if origin == nil {
 		w.linkRepeats++
 	} else if repeat {
-		a = w.count(a, origin, s, own)
+		a = w.count(a, origin, s.again(own), s.ticks&fromClean != 0)
 	}
 	if w.sampled.on && w.sampled.note(hash, a, w.now) {
 		return Withheld
@@ -226,7 +232,7 @@ func (w *Watch) noteNew(origin *peers.Peer) (clean bool) {
 // count counts a repeat of origin, whose account is a or nil, and returns the
 // account, if there is one now: there is for a peer that shares so many repeats
 // in this window with at most a few others.
-func (w *Watch) count(a *account, origin *peers.Peer, s *slot, own bool) *account {
+func (w *Watch) count(a *account, origin *peers.Peer, again, returned bool) *account {
 	if a == nil {
 		n := w.repeats.count(origin)
 		w.counted = true
@@ -240,9 +246,9 @@ func (w *Watch) count(a *account, origin *peers.Peer, s *slot, own bool) *accoun
 	}
 	a.repeats++
 	switch {
-	case s.again(own):
+	case again:
 		a.again++
-	case s.ticks&fromClean != 0:
+	case returned:
 		a.returned++
 	}
 	return a
@@ -284,6 +290,9 @@ func (w *Watch) advance(now int64, emptied bool) {
 	w.mark = markAt(w.now)
 	if w.circling.on {
 		w.circling.step(w, emptied)
+		if asks := w.circling.asksEmptied(); asks != w.asks.Load() {
+			w.asks.Store(asks)
+		}
 	}
 	if w.now < w.windowEnd {
 		return
@@ -344,8 +353,8 @@ func (w *Watch) enroll(kind trialKind) {
 // new payloads of others, or because it brings each payload once, as one of
 // several receivers of the same source.
 func (w *Watch) trialFor(a *account) trialKind {
-	if w.cleanRate >= someNew && bits.OnesCount16(w.cleanBusy&lastTen) >= suspectWindows {
-		returns := a.returnedRate >= w.cleanRate/leastReturned
+	if w.cleanRate >= someNew && sustained(w.cleanBusy) {
+		returns := a.returnedRate >= w.cleanRate/leastReturned && sustained(a.returnedBusy)
 		if returns && w.cleanRate >= manyNew {
 			return sampled
 		}
