@@ -34,13 +34,16 @@ func (t *Table) admit(addr netip.AddrPort, at int64, proof Join) (*Peer, Verdict
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if p := t.index.find(addr); p != nil {
+	if p := t.Origin(addr); p != nil {
 		p.refresh(at)
 		return p, Known, nil
 	}
 	rule, verdict := t.judge(addr, proof, at)
 	if verdict.Refused() {
 		return nil, verdict, rule
+	}
+	if rule.rule.sendOnly() {
+		return t.addSender(addr.Addr(), rule, at), Joined, rule
 	}
 	if !t.takeJoin(addr.Addr(), at) {
 		return nil, JoinsTooFast, rule
@@ -55,13 +58,17 @@ func (t *Table) takeJoin(addr netip.Addr, at int64) bool {
 		(t.options.JoinsPerSecond <= 0 || t.joins.Take(t.options.JoinsPerSecond, 1, at))
 }
 
-// judge says whether addr may become a learned peer with a proof at the time
-// at, and by which rule; nil: none is asked.
+// judge says whether addr may become a learned peer, or a sender, with a proof at
+// the time at, and by which rule; nil: none is asked.
 func (t *Table) judge(addr netip.AddrPort, proof Join, at int64) (*RuleTally, Verdict) {
 	if answersAnything(addr.Port()) {
 		return nil, NeverAPeer
 	}
-	return t.judgeHost(addr.Addr(), proof, at)
+	rule, verdict := t.judgeHost(addr.Addr(), proof, at)
+	if rule != nil && rule.rule.sendOnly() {
+		return rule, Joined // it takes no place, so that it does not matter whether one is left
+	}
+	return rule, verdict
 }
 
 // judgeHost is judge, whatever the port.

@@ -9,7 +9,7 @@ import (
 // those that are new and those that are gone. A peer that is static no more
 // goes on as a learned one if it was heard within the expiry, a rule lets it in
 // with the proof that it gave before it was static, if any, and the limits
-// leave room. Addresses that can never be a peer are passed over; those that are
+// leave room; if it may only send, its next datagram makes it a sender. Addresses that can never be a peer are passed over; those that are
 // banned are not, but may do nothing while they are.
 func (t *Table) SetStatic(addrs []netip.AddrPort, now time.Time) (added, removed []*Peer) {
 	at, deadline := int64(now.Sub(t.epoch)), t.deadline(now)
@@ -40,7 +40,7 @@ func (t *Table) SetStatic(addrs []netip.AddrPort, now time.Time) (added, removed
 			return false
 		}
 		rule, verdict := t.judge(p.addr, p.Proof(), at)
-		if p.heard.Load() <= deadline || verdict.Refused() {
+		if p.heard.Load() <= deadline || verdict.Refused() || rule.rule.sendOnly() {
 			return true
 		}
 		t.setStatic(p, rule, at)

@@ -21,8 +21,9 @@ type Options struct {
 
 	// Own reports whether an address is one of the relay itself, which never
 	// becomes a peer. It is asked about addresses that are not in the table,
-	// and by Expire about learned peers, for a host may get an address that a
-	// peer had; Explain asks it about any. Nil: no address is.
+	// those of senders included, and by Expire about learned peers, for a host
+	// may get an address that a peer had; Explain asks it about any. Nil: no
+	// address is.
 	Own func(netip.AddrPort) bool
 }
 
@@ -48,6 +49,7 @@ type Table struct {
 	addressJoins *AddressRate // nil: no limit
 	all          list
 	receivers    list
+	senders      senders // its index needs no lock for look-ups
 	lastNumber   uint64
 	learned      int
 	perAddress   map[addressKey]int
@@ -58,7 +60,7 @@ type Table struct {
 // New returns an empty table. Times given to its methods must not lie before
 // now.
 func New(options Options, now time.Time) *Table {
-	t := &Table{own: options.Own, epoch: now, index: newIndex(), perAddress: make(map[addressKey]int), gone: make(map[*Peer]func())}
+	t := &Table{own: options.Own, epoch: now, index: newIndex(), senders: newSenders(), perAddress: make(map[addressKey]int), gone: make(map[*Peer]func())}
 	if t.own == nil {
 		t.own = func(netip.AddrPort) bool { return false }
 	}
@@ -71,8 +73,8 @@ func New(options Options, now time.Time) *Table {
 
 // Heard notes that a datagram came from addr, which must be unmapped, and
 // returns its peer: the one that is there, or a new one if the sender may
-// join. The peer is nil if the sender was refused. A known peer costs no lock
-// and no allocation.
+// join. The peer is nil if the sender was refused. For addresses that may only
+// send, it is a [Peer.Sender]. A known peer costs no lock and no allocation.
 func (t *Table) Heard(addr netip.AddrPort, now time.Time) (*Peer, Verdict) {
 	p, verdict, _ := t.Hear(addr, now, JoinOpen)
 	return p, verdict
@@ -90,7 +92,7 @@ func (t *Table) Admit(addr netip.AddrPort, now time.Time, proof Join) (*Peer, Ve
 // counts there what was [RefusedByRule].
 func (t *Table) Hear(addr netip.AddrPort, now time.Time, proof Join) (*Peer, Verdict, *RuleTally) {
 	at := int64(now.Sub(t.epoch))
-	if p := t.index.find(addr); p != nil {
+	if p := t.Origin(addr); p != nil {
 		p.refresh(at)
 		return p, Known, nil
 	}
@@ -104,8 +106,8 @@ func (t *Table) Lookup(addr netip.AddrPort) *Peer { return t.index.find(addr) }
 // joined. The slice stays as it is and must not be changed.
 func (t *Table) Receivers() []*Peer { return t.receivers.load() }
 
-// Peers returns all peers, in the order in which they joined. The slice stays
-// as it is and must not be changed.
+// Peers returns all peers, in the order in which they joined, but not the
+// senders. The slice stays as it is and must not be changed.
 func (t *Table) Peers() []*Peer { return t.all.load() }
 
 // Counts returns how many peers are learned and how many static.
@@ -116,10 +118,14 @@ func (t *Table) Counts() (learned, static int) {
 }
 
 // Expire forgets the learned peers whose time is over, or whose address is now
-// one of the relay itself, and returns them. It also ends the bans whose time is
-// over; see [Table.ExpireBans].
+// one of the relay itself, and the senders whose time is over, and returns them.
+// It also ends the bans whose time is over; see [Table.ExpireBans].
 func (t *Table) Expire(now time.Time) []*Peer {
 	t.ExpireBans(now)
+	return append(t.expirePeers(now), t.expireSenders(now)...)
+}
+
+func (t *Table) expirePeers(now time.Time) []*Peer {
 	deadline := t.deadline(now)
 	over := func(p *Peer) bool {
 		return !p.Static() && !p.Connected() && (p.heard.Load() <= deadline || t.own(p.addr))
@@ -131,6 +137,16 @@ func (t *Table) Expire(now time.Time) []*Peer {
 	defer t.mu.Unlock()
 	deadline = t.deadline(now) // the expiry may be another since
 	return t.remove(over)
+}
+
+func (t *Table) expireSenders(now time.Time) []*Peer {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	deadline := t.deadline(now)
+	if !t.senders.mayBeOver(deadline) {
+		return nil
+	}
+	return t.removeSenders(func(p *Peer) bool { return p.heard.Load() <= deadline })
 }
 
 // deadline returns when those were heard last whose time is over now.
@@ -149,16 +165,16 @@ func (t *Table) Turnover() (joined, left uint64) {
 func (t *Table) Forget(p *Peer) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.remove(func(other *Peer) bool { return other == p && !p.Static() })) > 0
+	return len(t.removeAll(func(other *Peer) bool { return other == p && !p.Static() })) > 0
 }
 
 // Kick takes the learned peers out for which out holds, and returns them, in the
-// order in which they joined. They may join again with their next datagram. Out
-// must not call a method of the table.
+// order in which they joined, and then the senders for which it holds. They may
+// join again with their next datagram. Out must not call a method of the table.
 func (t *Table) Kick(out func(*Peer) bool) []*Peer {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.remove(func(p *Peer) bool { return !p.Static() && out(p) })
+	return t.removeAll(func(p *Peer) bool { return !p.Static() && out(p) })
 }
 
 // insert completes p and puts it into the table. Rule has let it in; nil: it is
@@ -184,6 +200,11 @@ func (t *Table) insert(p *Peer, may May, proof Join, rule *RuleTally, heard int6
 		t.receivers.append(p)
 	}
 	return p
+}
+
+// removeAll takes the peers and the senders for which gone holds out of the table.
+func (t *Table) removeAll(gone func(*Peer) bool) []*Peer {
+	return append(t.remove(gone), t.removeSenders(gone)...)
 }
 
 // remove takes the peers for which gone holds out of the table.
@@ -225,23 +246,29 @@ func (t *Table) listReceivers() {
 	t.receivers.replace(slices.DeleteFunc(slices.Clone(t.all.items), func(p *Peer) bool { return !p.receives() }))
 }
 
-// countByRule counts the learned peers of each rule anew.
+// countByRule counts the learned peers and the senders of each rule anew.
 func (t *Table) countByRule() {
 	for _, r := range t.rules {
 		r.peers = 0
 	}
 	for _, p := range t.all.items {
-		if rule := p.Rule(); rule != NoRule {
-			t.rules[rule].peers++
-		}
+		t.countForRule(p, +1)
+	}
+	for _, s := range t.senders.bySilence {
+		t.countForRule(s.Peer, +1)
+	}
+}
+
+// countForRule counts p for the rule that let it in, if one did.
+func (t *Table) countForRule(p *Peer, change int) {
+	if rule := p.Rule(); rule != NoRule {
+		t.rules[rule].peers += change
 	}
 }
 
 func (t *Table) countLearned(p *Peer, change int) {
 	t.learned += change
-	if rule := p.Rule(); rule != NoRule {
-		t.rules[rule].peers += change
-	}
+	t.countForRule(p, change)
 	if change > 0 {
 		t.joined.Add(1)
 	} else {
