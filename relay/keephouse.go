@@ -145,7 +145,7 @@ func (l *dropLog) say(s Stats, now time.Time, last bool) {
 
 // newPorts is what to do about clients such as logger, which take a place with
 // each datagram.
-const newPorts = `if these senders use a new port for each datagram, as logger and statsd clients do, write "- {from: THEIR ADDRESS, may: send}" at the top of access: they then need no place; `
+const newPorts = "if these senders use a new port for each datagram, as logger and statsd clients do, write {from: THEIR ADDRESS, may: send} as the first rule of access: they then need no place; "
 
 // advice is what an operator can do about a reason.
 var advice = [drops]string{

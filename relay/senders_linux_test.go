@@ -16,10 +16,12 @@ func TestMoreSendersThanAreKeptAreAllRelayed(t *testing.T) {
 	crowd := newCrowd(t, r.Addr(), count)
 	for round := range 2 {
 		for from := 0; from < count; from += part {
-			text := fmt.Sprintf("round %d from %d", round, from)
-			crowd.say(t, from, from+part, []byte(text))
-			for range part {
-				listener.wants(text)
+			text := func(i int) string { return fmt.Sprintf("round %d from %d", round, i) }
+			for i := from; i < from+part; i++ {
+				crowd.say(t, i, i+1, []byte(text(i)))
+			}
+			for i := from; i < from+part; i++ {
+				listener.wants(text(i))
 			}
 		}
 	}

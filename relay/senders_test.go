@@ -195,7 +195,7 @@ func TestLogNamesASenderByItsAddressAndSaysHowToBecomeOne(t *testing.T) {
 	for _, want := range []string{
 		"reason=peer_rate count=1 total=1 sender=192.0.2.1 ", "reason=never_a_peer count=1 total=1 peer=192.0.2.2:0\n",
 		`reason=address_full count=1 total=1 peer=192.0.2.3:4 hint="if these senders use a new port for each datagram, as logger and statsd clients do, ` +
-			`write \"- {from: THEIR ADDRESS, may: send}\" at the top of access: they then need no place; to take more peers of one address, raise peers.max_per_address"`,
+			`write {from: THEIR ADDRESS, may: send} as the first rule of access: they then need no place; to take more peers of one address, raise peers.max_per_address"`,
 	} {
 		if got := text.String(); !strings.Contains(got, want) {
 			t.Errorf("want\n%s\nin\n%s", want, got)
