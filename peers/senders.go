@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 )
 
 // Programs such as logger, statsd clients and many exporters send each datagram
@@ -29,6 +30,7 @@ func (p *Peer) Sender() bool { return p.addr.Port() == 0 }
 // senders are those of a table, which guards all but look-ups with its lock.
 type senders struct {
 	index *index
+	count atomic.Int32 // so that a table without senders need not look one up
 	max   int
 
 	// bySilence is a heap with the sender on top that was silent the longest when
@@ -42,10 +44,13 @@ type heardSender struct {
 	at int64 // when it was heard, as far as the heap knows; it can only be later
 }
 
-func newSenders() senders { return senders{index: newIndex(), max: maxSenders} }
-
 // at returns the sender at addr, or nil.
-func (s *senders) at(addr netip.Addr) *Peer { return s.index.find(netip.AddrPortFrom(addr, 0)) }
+func (s *senders) at(addr netip.Addr) *Peer {
+	if s.count.Load() == 0 {
+		return nil
+	}
+	return s.index.find(netip.AddrPortFrom(addr, 0))
+}
 
 // before reports whether a has been silent for longer than b; of two that were
 // heard at the same time, the one that came first has.
@@ -98,6 +103,7 @@ func (s *senders) add(p *Peer, at int64) (removed *Peer) {
 		s.down(0)
 	}
 	s.index.add(p)
+	s.count.Store(int32(len(s.bySilence)))
 	return removed
 }
 
@@ -115,6 +121,7 @@ func (s *senders) remove(gone func(*Peer) bool) (removed []*Peer) {
 	}
 	clear(s.bySilence[len(stay):])
 	s.bySilence = stay
+	s.count.Store(int32(len(stay)))
 	for i := len(stay)/2 - 1; i >= 0; i-- {
 		s.down(i)
 	}

@@ -60,7 +60,8 @@ type Table struct {
 // New returns an empty table. Times given to its methods must not lie before
 // now.
 func New(options Options, now time.Time) *Table {
-	t := &Table{own: options.Own, epoch: now, index: newIndex(), senders: newSenders(), perAddress: make(map[addressKey]int), gone: make(map[*Peer]func())}
+	t := &Table{own: options.Own, epoch: now, index: newIndex(), perAddress: make(map[addressKey]int), gone: make(map[*Peer]func())}
+	t.senders.index, t.senders.max = newIndex(), maxSenders
 	if t.own == nil {
 		t.own = func(netip.AddrPort) bool { return false }
 	}
@@ -92,7 +93,11 @@ func (t *Table) Admit(addr netip.AddrPort, now time.Time, proof Join) (*Peer, Ve
 // counts there what was [RefusedByRule].
 func (t *Table) Hear(addr netip.AddrPort, now time.Time, proof Join) (*Peer, Verdict, *RuleTally) {
 	at := int64(now.Sub(t.epoch))
-	if p := t.Origin(addr); p != nil {
+	if p := t.index.find(addr); p != nil {
+		p.refresh(at)
+		return p, Known, nil
+	}
+	if p := t.sender(addr); p != nil {
 		p.refresh(at)
 		return p, Known, nil
 	}

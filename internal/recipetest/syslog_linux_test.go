@@ -18,7 +18,7 @@ func TestSyslogRecipe(t *testing.T) {
 	for _, program := range []string{"logger", "rsyslogd", "ss"} {
 		testneed.Tool(t, program)
 	}
-	const lines, part = 400, 50
+	const lines, part = 300, 100
 	recipe := readPage(t, "syslog.md")
 	directory := t.TempDir()
 	machines := connected(t, "192.0.2.1/24", "192.0.2.21/24", "192.0.2.22/24", "192.0.2.10/24")
