@@ -74,7 +74,8 @@ func TestPeersDoWhatTheyMay(t *testing.T) {
 			t.Errorf("%s: want it among the receivers %v, got %v", from, want[1], got)
 		}
 	}
-	wantCounts(t, table, 3, 0)
+	wantCounts(t, table, 2, 0)
+	wantPeers(t, "Senders", table.Senders(), "192.0.2.1:0")
 }
 
 // Rules come before limits: who is refused does not learn that the table is full.

@@ -31,11 +31,11 @@ func TestProofAdmitsAPeerThatIsLikeAnyOther(t *testing.T) {
 	for _, join := range []peers.Join{peers.JoinOpen, peers.JoinCookie, peers.JoinSecret} {
 		t.Run(join.String(), func(t *testing.T) {
 			r := joinRule("any", join)
-			r.May = peers.MaySend
+			r.May = peers.MayReceive
 			table := peers.New(peers.Options{Expiry: time.Minute, Access: []peers.Rule{r}}, start)
 			p := wantAdmitted(t, table, "192.0.2.1:1", at(time.Second), peers.Joined)
-			if p.May() != peers.MaySend || p.Static() || !table.Joined(p).Equal(at(time.Second)) {
-				t.Errorf("want learned, may send, joined %v; got static %v, may %v, joined %v", at(time.Second), p.Static(), p.May(), table.Joined(p))
+			if p.May() != peers.MayReceive || p.Static() || !table.Joined(p).Equal(at(time.Second)) {
+				t.Errorf("want learned, may receive, joined %v; got static %v, may %v, joined %v", at(time.Second), p.Static(), p.May(), table.Joined(p))
 			}
 			if again := wantHeard(t, table, "192.0.2.1:1", at(2*time.Second), peers.Known); again != p {
 				t.Errorf("want the same peer, %p, got %p", p, again)

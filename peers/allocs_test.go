@@ -36,6 +36,11 @@ func TestEveryDatagramButTheFirstCostsNoAllocation(t *testing.T) {
 		hastyAddress.Heard(addr(from), at(1))
 	}
 
+	sending := peers.New(peers.Options{Expiry: time.Minute, Access: []peers.Rule{rule("any", peers.MaySend)}}, start)
+	for _, from := range []string{"192.0.2.9:1", "[fe80::1%eth0]:1"} {
+		wantHeard(t, sending, from, start, peers.Joined)
+	}
+
 	for _, test := range []struct {
 		name  string
 		table *peers.Table
@@ -46,6 +51,9 @@ func TestEveryDatagramButTheFirstCostsNoAllocation(t *testing.T) {
 		{"known, IPv6", full, known[1], peers.Known},
 		{"known, IPv6 with zone", full, known[2], peers.Known},
 		{"known, static", local, "192.0.2.1:1", peers.Known},
+		{"known, a sender", sending, "192.0.2.9:9", peers.Known},
+		{"known, a sender by IPv6 with zone", sending, "[fe80::1%eth0]:9", peers.Known},
+		{"never a sender, echo", sending, "192.0.2.9:7", peers.NeverAPeer},
 		{"refused by rule, IPv4", local, "192.0.2.2:1", peers.RefusedByRule},
 		{"refused by rule, IPv6", local, "[2001:db8::1]:1", peers.RefusedByRule},
 		{"refused by rule, IPv6 with zone", local, "[fe80::1%eth0]:1", peers.RefusedByRule},
@@ -65,6 +73,9 @@ func TestEveryDatagramButTheFirstCostsNoAllocation(t *testing.T) {
 			var got peers.Verdict
 			allocs := testing.AllocsPerRun(1000, func() {
 				now = now.Add(time.Microsecond) // so that each refreshes
+				if test.table == sending && from.Port() != 7 {
+					from = netip.AddrPortFrom(from.Addr(), from.Port()+1)
+				}
 				_, got = test.table.Heard(from, now)
 			})
 			if got != test.want {

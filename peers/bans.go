@@ -127,7 +127,8 @@ func unmapPrefix(prefix netip.Prefix) (netip.Prefix, error) {
 
 // Ban keeps the addresses of a prefix out from now on, before any access rule
 // is asked, until a time; the zero Time: for ever. A ban of the same prefix is
-// replaced. Learned peers inside leave the table at once and are returned.
+// replaced. Learned peers and senders inside leave the table at once and are
+// returned.
 // Static peers inside stay in the table, and may do nothing while the ban lasts.
 //
 // If until is not after now, a ban of that prefix ends. The error is
@@ -271,7 +272,7 @@ func (t *Table) applyBans(at int64, added ...netip.Prefix) (removed []*Peer) {
 	t.nextBanEnd.Store(next)
 	added = slices.DeleteFunc(added, func(from netip.Prefix) bool { return t.bans.byPrefix[from] == nil })
 	changed := false
-	removed = t.remove(func(p *Peer) bool {
+	removed = t.removeAll(func(p *Peer) bool {
 		addr := p.addr.Addr()
 		if !p.Static() {
 			// No look-up for each length of a prefix, for there may be very

@@ -222,13 +222,15 @@ func TestRulesCountWhomTheyLetInAndRefuse(t *testing.T) {
 		t.Errorf("Rules: want %+v, got %+v", want, got)
 	}
 	// Others begin anew, with those who stay.
-	table.SetOptions(peers.Options{Expiry: time.Minute, Access: []peers.Rule{rule("10.0.0.0/8", peers.MayBoth)}})
-	want = []peers.RuleCounts{{Index: 0, From: "10.0.0.0/8", May: peers.MayBoth, Peers: 1}, {Index: peers.NoRule}}
+	table.SetOptions(peers.Options{Expiry: time.Minute, Access: []peers.Rule{rule("10.0.0.0/16", peers.MaySend), rule("192.0.2.2", peers.MayBoth)}})
+	want = []peers.RuleCounts{
+		{Index: 0, From: "10.0.0.0/16", May: peers.MaySend, Peers: 1}, {Index: 1, From: "192.0.2.2", May: peers.MayBoth, Peers: 1}, {Index: peers.NoRule},
+	}
 	if got := table.Rules(); !slices.Equal(got, want) {
 		t.Errorf("Rules with other options: want %+v, got %+v", want, got)
 	}
-	if got := table.Lookup(addr("10.0.0.1:1")).Rule(); got != 0 {
-		t.Errorf("want the peer to know its rule, 0, got %d", got)
+	if got := table.Lookup(addr("192.0.2.2:1")).Rule(); got != 1 {
+		t.Errorf("want the peer to know its rule, 1, got %d", got)
 	}
 	wantCounts(t, table, 1, 1)
 }

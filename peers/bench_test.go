@@ -42,6 +42,44 @@ func BenchmarkHeardKnown(b *testing.B) {
 	}
 }
 
+// Each datagram comes from a new port.
+func BenchmarkHeardSender(b *testing.B) {
+	table, from := sendTable(), netip.MustParseAddr("192.0.2.2")
+	table.Heard(netip.AddrPortFrom(from, 1), start)
+	now, port := start, 1024
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, verdict := table.Heard(netip.AddrPortFrom(from, uint16(port)), now); verdict != peers.Known {
+			b.Fatalf("want %q, got %q", peers.Known, verdict)
+		}
+		if port++; port == 1<<16 {
+			port, now = 1024, now.Add(time.Microsecond)
+		}
+	}
+}
+
+// Each datagram comes from a new address, so that a sender makes room, while all
+// others but a few go on speaking.
+func BenchmarkHeardNewSender(b *testing.B) {
+	for _, active := range []int{0, 4000} {
+		b.Run(fmt.Sprintf("active=%d", active), func(b *testing.B) {
+			table, i := sendTable(), 0
+			for ; i < 4096; i++ {
+				table.Heard(nth(i), start)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				now := at(time.Duration(i))
+				if active > 0 {
+					table.Heard(nth(i%active), now)
+				}
+				table.Heard(nth(100_000+i%10_000_000), now)
+				i++
+			}
+		})
+	}
+}
+
 func BenchmarkHeardRefused(b *testing.B) {
 	table := openTable(1, 0)
 	table.Heard(nth(0), start)

@@ -71,7 +71,7 @@ func TestTableHoldsTogetherUnderConcurrentUse(t *testing.T) {
 			p, verdict := do(from, now())
 			verdicts[verdict]++
 			switch {
-			case verdict.Refused() != (p == nil), p != nil && p.Addr() != from:
+			case verdict.Refused() != (p == nil), p != nil && p.Addr() != keptAt(p, from):
 				t.Errorf("Heard or Admit(%v): want its peer unless refused, got %v and %q", from, p, verdict)
 			case slices.Contains(static, from) && verdict != peers.Known:
 				t.Errorf("Heard or Admit(%v), a static peer: want %q, got %q", from, peers.Known, verdict)

@@ -65,6 +65,9 @@ func (t *Table) Disagreement() error {
 			receivers = append(receivers, p)
 		}
 	}
+	if err := t.senders.disagreement(t, perRule); err != nil {
+		return err
+	}
 	switch {
 	case !slices.Equal(receivers, t.Receivers()):
 		return fmt.Errorf("%d of the peers may receive, %d are receivers", len(receivers), len(t.Receivers()))
@@ -83,6 +86,34 @@ func (t *Table) Disagreement() error {
 		return err
 	}
 	return t.index.disagreement()
+}
+
+// KeepFewSenders has the table keep no more than most senders.
+func (t *Table) KeepFewSenders(most int) { t.senders.max = most }
+
+// disagreement returns where the senders contradict each other, or nil. It adds
+// to perRule how many there are by rule.
+func (s *senders) disagreement(t *Table, perRule []int) error {
+	if len(s.bySilence) > s.max || len(s.bySilence) != s.index.live {
+		return fmt.Errorf("%d senders are kept and %d are in the index, of %d at most", len(s.bySilence), s.index.live, s.max)
+	}
+	for i, entry := range s.bySilence {
+		p := entry.Peer
+		switch rule := t.ruleFor(p.addr.Addr()); {
+		case !p.Sender() || p.Static() || p.Connected() || p.May() != MaySend || p.Proof() != JoinOpen:
+			return fmt.Errorf("%v is a sender, port 0 %v, static %v, connected %v, may %v, proof %v", p.addr, p.Sender(), p.Static(), p.Connected(), p.May(), p.Proof())
+		case !rule.rule.sendOnly() || p.Rule() != rule.index:
+			return fmt.Errorf("%v is a sender by rule %d, which %v decides", p.addr, p.Rule(), rule)
+		case s.index.find(p.addr) != p:
+			return fmt.Errorf("the index finds %p at %v, the heap has %p", s.index.find(p.addr), p.addr, p)
+		case entry.at > p.heard.Load():
+			return fmt.Errorf("%v was heard at %d, the heap has %d", p.addr, p.heard.Load(), entry.at)
+		case i > 0 && entry.before(s.bySilence[(i-1)/2]):
+			return fmt.Errorf("%v is below one that was heard after it", p.addr)
+		}
+		perRule[p.Rule()]++
+	}
+	return s.index.disagreement()
 }
 
 // disagreement returns where the counts of prefix lengths are wrong, or nil.

@@ -15,7 +15,7 @@ type Step struct {
 // An Admission says what would become of a sender.
 type Admission struct {
 	Steps   []Step // in the order in which the table takes them
-	Peer    *Peer  // the one that is there, or nil
+	Peer    *Peer  // the one that is there, or the sender that addr belongs to, or nil
 	Verdict Verdict
 	May     May    // what it may do as a peer, or might if it gets a place and proves what its rule asks
 	Why     string // what the step that decides says; empty: nothing stands in its way
@@ -28,15 +28,19 @@ func (t *Table) Explain(addr netip.AddrPort, now time.Time) Admission {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	e := explanation{table: t, addr: addr, at: int64(now.Sub(t.epoch)), decided: Joined}
-	if addr.Port() != 0 {
-		if e.Peer = t.index.find(addr); e.Peer == nil {
-			e.Peer = t.connected(addr)
-		}
+	if addr.Port() == 0 {
+		e.Peer = t.senders.at(addr.Addr())
+	} else if e.Peer = t.Origin(addr); e.Peer == nil {
+		e.Peer = t.connected(addr)
 	}
 	e.known()
 	e.never()
 	e.ban()
-	if rule := e.rules(); rule != nil {
+	switch rule := e.rules(); {
+	case rule == nil:
+	case rule.rule.sendOnly():
+		e.step("places", "it only sends, so it needs none", Joined)
+	default:
 		e.places()
 		e.proof(rule)
 		e.rate()
@@ -80,6 +84,9 @@ func (e *explanation) known() {
 		e.step(name, "yes, a static one", Known)
 	default:
 		result := "yes"
+		if p.Sender() {
+			result += ", as a sender, from any port"
+		}
 		if p.Rule() != NoRule {
 			result += ", let in by " + e.table.rules[p.Rule()].String()
 		}

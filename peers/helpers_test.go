@@ -95,10 +95,19 @@ func wantVerdict(t testing.TB, what string, do func(netip.AddrPort, time.Time) (
 	if got.Refused() != (p == nil) {
 		t.Fatalf("%s(%s): want a peer unless refused, got %v and %q", what, from, p, got)
 	}
-	if p != nil && p.Addr() != addr(from) {
+	if p != nil && p.Addr() != keptAt(p, addr(from)) {
 		t.Fatalf("%s(%s): want the peer of that address, got %v", what, from, p.Addr())
 	}
 	return p
+}
+
+// keptAt returns the address of p, if it is the peer or the sender of datagrams
+// from from.
+func keptAt(p *peers.Peer, from netip.AddrPort) netip.AddrPort {
+	if p.Sender() {
+		return netip.AddrPortFrom(from.Addr(), 0)
+	}
+	return from
 }
 
 // wantPeers checks the addresses of a list of peers and their order.

@@ -71,6 +71,9 @@ type model struct {
 	peers              map[netip.AddrPort]*modelPeer
 	joins              int
 
+	senders    map[netip.Addr]*modelPeer
+	maxSenders int
+
 	bans    map[string]modelBan // by word
 	applied time.Time           // when bans were last applied to static peers
 
@@ -159,9 +162,17 @@ func (m *model) hear(addr netip.AddrPort, proof peers.Join, now time.Time) peers
 	if placeOf(addr).site == "" {
 		return peers.NeverAPeer
 	}
+	if s := m.sender(addr); s != nil {
+		s.heard = now
+		return peers.Known
+	}
 	may, verdict := m.judge(placeOf(addr), proof, now)
 	if verdict != peers.Joined {
 		return verdict
+	}
+	if m.sendOnly(placeOf(addr)) {
+		m.addSender(addr, now)
+		return peers.Joined
 	}
 	if !m.mayJoinNow(placeOf(addr).site, now) {
 		return peers.JoinsTooFast
@@ -172,6 +183,9 @@ func (m *model) hear(addr netip.AddrPort, proof peers.Join, now time.Time) peers
 
 // forget is for a peer that may have left, and others may have come since.
 func (m *model) forget(addr netip.AddrPort, p *peers.Peer) bool {
+	if p.Sender() {
+		return len(m.removeSenders(func(s *modelPeer) bool { return s.present == p })) > 0
+	}
 	if known := m.peers[addr]; known == nil || known.static || known.present != p {
 		return false
 	}
@@ -189,6 +203,9 @@ func (m *model) judge(pl place, proof peers.Join, now time.Time) (peers.May, pee
 	decides := slices.IndexFunc(m.access, func(r peers.Rule) bool { return pl.covered(r.From) })
 	if decides < 0 || m.access[decides].May == peers.MayNothing {
 		return peers.MayNothing, peers.RefusedByRule
+	}
+	if m.sendOnly(pl) {
+		return peers.MaySend, peers.Joined
 	}
 	if m.max != 0 && m.learned("") >= m.max {
 		return peers.MayNothing, peers.TableFull
@@ -229,7 +246,7 @@ func (m *model) expire(now time.Time) (expired []netip.AddrPort) {
 			expired = append(expired, p.addr)
 		}
 	}
-	return expired
+	return append(expired, m.removeSenders(func(s *modelPeer) bool { return s.over(m.expiry, now) })...)
 }
 
 func (m *model) setStatic(addrs []netip.AddrPort, now time.Time) (added, removed []netip.AddrPort) {
@@ -251,7 +268,7 @@ func (m *model) setStatic(addrs []netip.AddrPort, now time.Time) (added, removed
 		if !p.static || slices.Contains(addrs, p.addr) {
 			continue
 		}
-		if may, verdict := m.judge(p.place, p.proof, now); verdict == peers.Joined && !p.over(m.expiry, now) {
+		if may, verdict := m.judge(p.place, p.proof, now); verdict == peers.Joined && !p.over(m.expiry, now) && !m.sendOnly(p.place) {
 			p.static, p.banned, p.may = false, false, may
 			continue
 		}

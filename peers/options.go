@@ -23,10 +23,11 @@ func (t *Table) use(options Options) {
 
 // SetOptions makes options hold from now on. Own stays as [New] was told.
 //
-// Each learned peer is judged anew. Those that no rule lets in any more, and
-// those that joined with less proof than their rule asks for now, leave the
-// table at once and are returned; what the others may do is what their rule
-// says now. Limits that are lower than before remove nobody: new peers are
+// Each learned peer and each sender is judged anew. Those that no rule lets in
+// any more, and those that joined with less proof than their rule asks for now,
+// leave the table at once and are returned; what the others may do is what their
+// rule says now. A peer whose rule makes it a sender now, or the reverse, leaves
+// as well, but is let in again with its next datagram and not returned. Limits that are lower than before remove nobody: new peers are
 // refused until there is room. Nor does a shorter expiry, before the next
 // [Table.Expire]. Static peers and bans stay as they are. What [Table.Rules]
 // counts begins anew.
@@ -34,12 +35,13 @@ func (t *Table) SetOptions(options Options) (removed []*Peer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.use(options)
-	removed = t.remove(func(p *Peer) bool {
+	refused := func(p *Peer, r *RuleTally) bool { return r.rule.May == MayNothing || r.rule.Join > p.Proof() }
+	removed = t.removeAll(func(p *Peer) bool {
 		if p.Static() {
 			return false
 		}
 		r := t.ruleFor(p.addr.Addr())
-		if r.rule.May == MayNothing || r.rule.Join > p.Proof() {
+		if refused(p, r) || !p.Connected() && p.Sender() != r.rule.sendOnly() {
 			p.setRights(p.May(), p.Proof(), false, NoRule) // of the new rules none counts it
 			return true
 		}
@@ -48,7 +50,7 @@ func (t *Table) SetOptions(options Options) (removed []*Peer) {
 	})
 	t.countByRule()
 	t.listReceivers()
-	return removed
+	return slices.DeleteFunc(removed, func(p *Peer) bool { return !refused(p, t.ruleFor(p.addr.Addr())) })
 }
 
 // ForgetSecret is for when the secret changes: what peers have proved with the

@@ -66,6 +66,9 @@ func newMachine(t *rapid.T, verdicts map[peers.Verdict]int) *machine {
 		bans:      map[string]modelBan{},
 		applied:   start,
 		siteRates: map[string]*modelBucket{},
+
+		senders:    map[netip.Addr]*modelPeer{},
+		maxSenders: rapid.IntRange(1, 4).Draw(t, "maxSenders"),
 	}}
 	options := m.drawOptions(t)
 	options.Own = func(addr netip.AddrPort) bool {
@@ -75,6 +78,7 @@ func newMachine(t *rapid.T, verdicts map[peers.Verdict]int) *machine {
 	for m.table == nil || !m.table.JoinRateTellsApart(sites...) { // one in 200 does not
 		m.table = peers.New(options, start)
 	}
+	m.table.KeepFewSenders(m.model.maxSenders)
 	return m
 }
 
@@ -108,8 +112,8 @@ func (m *machine) hear(t *rapid.T) {
 		if proof == peers.JoinOpen && addr.Port() != 0 && (got != m.explained.Verdict || got == peers.Joined && p.May() != m.explained.May) {
 			t.Fatalf("Heard(%v): want %q as Explain said, got %q: %+v", addr, m.explained.Verdict, got, m.explained.Steps)
 		}
-		if p != m.table.Lookup(addr) {
-			t.Fatalf("%s(%v): want the peer that Lookup finds, %p, got %p", what, addr, m.table.Lookup(addr), p)
+		if p != m.table.Origin(addr) {
+			t.Fatalf("%s(%v): want the peer that Origin finds, %p, got %p", what, addr, m.table.Origin(addr), p)
 		}
 		if p != nil && !slices.Contains(m.met, p) {
 			m.met = append(m.met, p)
@@ -165,10 +169,19 @@ func (m *machine) checkAsked(t *rapid.T) {
 func (m *machine) check(t *rapid.T) {
 	var all, receivers []netip.AddrPort
 	static := 0
-	for _, want := range m.model.inOrder() {
+	senders := map[netip.AddrPort]*peers.Peer{}
+	for _, s := range m.table.Senders() {
+		senders[s.Addr()] = s
+	}
+	everyone := slices.Concat(m.model.inOrder(), m.model.sendersInOrder())
+	slices.SortFunc(everyone, func(a, b *modelPeer) int { return a.order - b.order })
+	for _, want := range everyone {
 		p := m.table.Lookup(want.addr)
+		if want.addr.Port() == 0 {
+			p = senders[want.addr]
+		}
 		if p == nil {
-			t.Fatalf("Lookup(%v): want a peer, got none", want.addr)
+			t.Fatalf("Lookup(%v), or Senders: want a peer, got none", want.addr)
 		}
 		if want.present == nil {
 			if p.Number() <= m.highest {
@@ -181,6 +194,9 @@ func (m *machine) check(t *rapid.T) {
 		}
 		if want, got := want.String(), describe(m.table, p); want != got {
 			t.Fatalf("want %s,\n got %s", want, got)
+		}
+		if p.Sender() {
+			continue
 		}
 		all = append(all, want.addr)
 		if may := want.mayNow(); may == peers.MayReceive || may == peers.MayBoth {
@@ -206,6 +222,7 @@ func (m *machine) check(t *rapid.T) {
 		m.joined, m.left = joined, left
 	}
 	m.checkBans(t)
+	m.checkSenders(t)
 	for _, s := range m.snapshots {
 		if !slices.Equal(s.given, s.held) {
 			t.Fatalf("want a slice that was given away to stay %v, got %v", addrsOf(s.held), s.given)

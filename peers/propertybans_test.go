@@ -58,25 +58,27 @@ func (m *model) appliedAt(now time.Time) {
 // ones cover go.
 func (m *model) applyBans(now time.Time, added ...string) (removed []netip.AddrPort) {
 	m.appliedAt(now)
+	covered := func(pl place) bool {
+		return slices.ContainsFunc(added, func(word string) bool {
+			_, holds := m.bans[word]
+			return holds && pl.covered(word)
+		})
+	}
 	for word, b := range m.bans {
 		if !b.until.IsZero() && !b.until.After(m.applied) {
 			delete(m.bans, word)
 		}
 	}
 	for _, p := range m.inOrder() {
-		covered := slices.ContainsFunc(added, func(word string) bool {
-			_, holds := m.bans[word]
-			return holds && p.place.covered(word)
-		})
 		switch {
 		case p.static:
 			p.banned = m.isBanned(p.place, m.applied)
-		case covered:
+		case covered(p.place):
 			delete(m.peers, p.addr)
 			removed = append(removed, p.addr)
 		}
 	}
-	return removed
+	return append(removed, m.removeSenders(func(s *modelPeer) bool { return covered(s.place) })...)
 }
 
 // expireBans looks only whether one is over.
@@ -153,11 +155,15 @@ func (m *machine) restoreBans(t *rapid.T) {
 
 func (m *machine) kick(t *rapid.T) {
 	addr := drawPlace.Draw(t, "kicked")
+	if rapid.Bool().Draw(t, "the sender") {
+		addr = netip.AddrPortFrom(addr.Addr(), 0)
+	}
 	p := m.model.peers[addr]
 	want := p != nil && !p.static
 	if want {
 		delete(m.model.peers, addr)
 	}
+	want = want || len(m.model.removeSenders(func(s *modelPeer) bool { return s.addr == addr })) > 0
 	removed := m.table.Kick(func(p *peers.Peer) bool { return p.Addr() == addr })
 	if got := len(removed) == 1 && removed[0].Addr() == addr; got != want || len(removed) > 1 {
 		t.Fatalf("kick %v: want %v, got %v", addr, want, removed)

@@ -92,9 +92,18 @@ func (m *model) judgeAnew() (removed []netip.AddrPort) {
 			removed = append(removed, p.addr)
 			continue
 		}
+		if m.sendOnly(p.place) {
+			delete(m.peers, p.addr)
+			continue
+		}
 		p.may = m.access[decides].May
 	}
-	return removed
+	refused := m.removeSenders(func(s *modelPeer) bool {
+		decides := slices.IndexFunc(m.access, func(r peers.Rule) bool { return s.covered(r.From) })
+		return decides < 0 || m.access[decides].May == peers.MayNothing || m.access[decides].Join != peers.JoinOpen
+	})
+	m.removeSenders(func(s *modelPeer) bool { return !m.sendOnly(s.place) })
+	return append(removed, refused...)
 }
 
 func (m *machine) forgetSecret(*rapid.T) {
@@ -145,7 +154,7 @@ func (m *model) restore(list []peers.Remembered, now time.Time) (restored []neti
 		if placeOf(r.Addr).site == "" {
 			continue
 		}
-		if may, verdict := m.judge(placeOf(r.Addr), r.Proof, now); verdict == peers.Joined {
+		if may, verdict := m.judge(placeOf(r.Addr), r.Proof, now); verdict == peers.Joined && !m.sendOnly(placeOf(r.Addr)) {
 			m.add(r.Addr, may, r.Proof, false, joined, heard)
 			restored = append(restored, r.Addr)
 		}

@@ -16,9 +16,9 @@ type Remembered struct {
 // left of their expiry at the time now, and returns them. As a datagram of
 // theirs would, it refuses those that can never be a peer, that are banned, that
 // no rule lets in with the proof they gave, or that the limits leave no room for; join rates do
-// not count. Those whose time is over are passed over. A peer that is in the
-// table stays as it is; if it was heard later than the table knows, that is
-// noted.
+// not count. Those whose time is over are passed over, and so are those that may
+// only send: their next datagram makes them senders. A peer that is in the table
+// stays as it is; if it was heard later than the table knows, that is noted.
 //
 // Times of the list that lie after now count as now.
 func (t *Table) Restore(list []Remembered, now time.Time) (restored []*Peer) {
@@ -41,7 +41,7 @@ func (t *Table) Restore(list []Remembered, now time.Time) (restored []*Peer) {
 			continue
 		}
 		proof := min(r.Proof, JoinSecret)
-		if rule, verdict := t.judge(r.Addr, proof, at); !verdict.Refused() {
+		if rule, verdict := t.judge(r.Addr, proof, at); !verdict.Refused() && !rule.rule.sendOnly() {
 			restored = append(restored, t.insert(&Peer{addr: r.Addr, joined: joined}, rule.rule.May, proof, rule, heard))
 		}
 	}

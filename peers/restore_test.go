@@ -37,7 +37,7 @@ func TestRestoredPeerIsTheOneItWas(t *testing.T) {
 
 func TestRestoreLetsInNobodyWhoMayNotJoin(t *testing.T) {
 	options := peers.Options{
-		Expiry: time.Minute, Max: 4, MaxPerAddress: 2, JoinsPerSecond: 1, JoinsPerSecondPerAddress: 1, Own: func(addr netip.AddrPort) bool { return addr == ownAddr },
+		Expiry: time.Minute, Max: 3, MaxPerAddress: 2, JoinsPerSecond: 1, JoinsPerSecondPerAddress: 1, Own: func(addr netip.AddrPort) bool { return addr == ownAddr },
 		Access: []peers.Rule{
 			rule("198.51.100.1", peers.MayNothing), joinRule("198.51.100.2", peers.JoinCookie), joinRule("198.51.100.3", peers.JoinSecret),
 			rule("198.51.100.4", peers.MaySend), rule("192.0.2.0/24", peers.MayBoth),
@@ -54,9 +54,10 @@ func TestRestoreLetsInNobodyWhoMayNotJoin(t *testing.T) {
 	remember(peers.JoinOpen, "198.51.100.2:1")
 	remember(peers.JoinCookie, "198.51.100.2:2", "198.51.100.3:1")
 	remember(peers.JoinOpen, "198.51.100.4:1", "192.0.2.1:1", "192.0.2.1:1", "192.0.2.1:2", "192.0.2.1:3", "192.0.2.2:1")
-	wantPeers(t, "Restore", table.Restore(append(list, peers.Remembered{}), at(0)), "198.51.100.2:2", "198.51.100.4:1", "192.0.2.1:1", "192.0.2.1:2")
+	wantPeers(t, "Restore", table.Restore(append(list, peers.Remembered{}), at(0)), "198.51.100.2:2", "192.0.2.1:1", "192.0.2.1:2")
 	wantPeers(t, "Receivers", table.Receivers(), "198.51.100.2:2", "192.0.2.1:1", "192.0.2.1:2")
-	wantCounts(t, table, 4, 0)
+	wantCounts(t, table, 3, 0)
+	wantHeard(t, table, "198.51.100.4:1", at(0), peers.Joined) // a sender, of which nothing is remembered
 }
 
 func TestRestoreLeavesThoseThereWhoAreThere(t *testing.T) {

@@ -15,7 +15,7 @@ type RuleTally struct {
 	index   int
 	rule    Rule
 	refused atomic.Uint64
-	peers   int // guarded by the table's mu
+	peers   int // and senders; guarded by the table's mu
 }
 
 // Index returns the index of the rule in [Options.Access], or [NoRule].
@@ -40,7 +40,7 @@ type RuleCounts struct {
 	May     May
 	Join    Join
 	Refused uint64 // datagrams
-	Peers   int    // learned ones that it has let in
+	Peers   int    // learned ones and senders that it has let in
 }
 
 // Rules returns the counts of each access rule in order, and at the end those

@@ -77,12 +77,12 @@ func TestStaticChangeExpiresNobody(t *testing.T) {
 }
 
 func TestLearnedPeerThatBecomesStaticStaysWhoItIs(t *testing.T) {
-	table := peers.New(peers.Options{Expiry: time.Minute, Max: 1, MaxPerAddress: 1, Access: []peers.Rule{rule("any", peers.MaySend)}}, start)
+	table := peers.New(peers.Options{Expiry: time.Minute, Max: 1, MaxPerAddress: 1, Access: []peers.Rule{rule("any", peers.MayReceive)}}, start)
 	p := wantHeard(t, table, "192.0.2.1:1", at(time.Second), peers.Joined)
 	source := new(peers.Source)
 	p.Path.Source.Store(source)
 	number := p.Number()
-	wantPeers(t, "Receivers", table.Receivers())
+	wantPeers(t, "Receivers", table.Receivers(), "192.0.2.1:1")
 
 	added, removed := table.SetStatic(addrs("192.0.2.1:1"), at(2*time.Second))
 	wantPeers(t, "added", added, "192.0.2.1:1")
@@ -104,7 +104,7 @@ func TestStaticPeerThatIsDropped(t *testing.T) {
 	const heard = 10 * time.Second
 	tests := []struct {
 		name   string
-		access string // who may send
+		access string // who may receive
 		silent bool
 		when   time.Duration
 		stays  bool
@@ -116,23 +116,23 @@ func TestStaticPeerThatIsDropped(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			table := peers.New(peers.Options{Expiry: time.Minute, Access: []peers.Rule{rule(test.access, peers.MaySend)}}, start)
+			table := peers.New(peers.Options{Expiry: time.Minute, Access: []peers.Rule{rule(test.access, peers.MayReceive)}}, start)
 			added, _ := table.SetStatic(addrs("192.0.2.1:1"), at(0))
 			p := added[0]
 			if !test.silent {
 				wantHeard(t, table, "192.0.2.1:1", at(heard), peers.Known)
 			}
 			_, removed := table.SetStatic(nil, at(test.when))
-			wantPeers(t, "Receivers", table.Receivers())
 			if !test.stays {
 				wantPeers(t, "removed", removed, "192.0.2.1:1")
+				wantPeers(t, "Receivers", table.Receivers())
 				wantPeers(t, "Peers", table.Peers())
 				wantCounts(t, table, 0, 0)
 				return
 			}
 			wantPeers(t, "removed", removed)
 			wantCounts(t, table, 1, 0)
-			if got := table.Lookup(p.Addr()); got != p || p.Static() || p.May() != peers.MaySend {
+			if got := table.Lookup(p.Addr()); got != p || p.Static() || p.May() != peers.MayReceive {
 				t.Errorf("want the same peer, learned, with what the rule lets it do; got %p for %p, static %v, may %v", got, p, p.Static(), p.May())
 			}
 			wantLastHeard(t, table, p, at(heard))

@@ -38,6 +38,7 @@ func TestNewRulesHoldWhileTheRelayRuns(t *testing.T) {
 			t.Errorf("want nobody forgotten; got %d", got)
 		}
 		clients[0].join(r)
+		clients[1].join(r) // it was a sender meanwhile, of which the port is not kept
 		clients[2].send("to all")
 		clients[0].wants("to all")
 		clients[1].wants("to all")

@@ -56,11 +56,11 @@ func newPeers(t testing.TB, r *Relay, to netip.AddrPort, count int) []*client {
 	return clients
 }
 
-// join makes the client a peer of r, by a keep-alive.
+// join makes the client a peer or a sender of r, by a keep-alive.
 func (c *client) join(r *Relay) {
 	c.t.Helper()
 	c.send("")
-	await(c.t, func() bool { return r.Peers().Lookup(c.addr) != nil }, "want "+c.addr.String()+" to be a peer; it is none")
+	await(c.t, func() bool { return r.Peers().Origin(c.addr) != nil }, "want "+c.addr.String()+" to be a peer; it is none")
 }
 
 func (c *client) send(payload string) {

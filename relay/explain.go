@@ -15,7 +15,7 @@ type Step = peers.Step
 // to one for it.
 type Explanation struct {
 	Addr netip.AddrPort // as it was asked about, unmapped; port 0: any that no peer has
-	Peer *peers.Peer    // the peer at Addr, or nil
+	Peer *peers.Peer    // the peer at Addr, or the sender that it belongs to, or nil
 
 	// Others are the peers at the address but with other ports, in the order in
 	// which they joined: the first few of OthersCount.
@@ -153,7 +153,7 @@ func (x *explaining) from() {
 	if links > 0 {
 		x.FromVerdict += " and handed to " + plural(links, "link")
 	}
-	if p == nil {
+	if p == nil && x.admission.May&peers.MayReceive != 0 {
 		x.FromVerdict += "; with the first it would become a peer"
 	}
 	if x.state.State == StateOverloading {

@@ -34,7 +34,7 @@ func TestExplanationSaysWhatWouldHappen(t *testing.T) {
 	cookie.Join, secret.Join = peers.JoinCookie, peers.JoinSecret
 	options := defaults()
 	options.Peers.Access = []peers.Rule{
-		rule("192.0.2.66", peers.MayNothing), rule("192.0.2.77", peers.MayReceive), rule("192.0.2.78", peers.MaySend),
+		rule("192.0.2.66", peers.MayNothing), rule("192.0.2.77", peers.MayReceive), rule("192.0.2.78/31", peers.MaySend),
 		rule("192.0.2.0/24", peers.MayBoth), cookie, secret, rule("10.0.0.0/8", peers.MayBoth),
 	}
 	for _, test := range []struct {
@@ -50,6 +50,14 @@ func TestExplanationSaysWhatWouldHappen(t *testing.T) {
 		{"may nothing", "192.0.2.66:1", nil, "access[0] from 192.0.2.66 may nothing join open", "known peer", "refused: access[0] from 192.0.2.66 matches: it may do nothing", "nothing is sent to it: it is no peer"},
 		{"no rule", "8.8.8.8:1", nil, "access", "known peer", "refused: no rule covers 8.8.8.8", "nothing is sent to it: it is no peer"},
 		{"may receive", "192.0.2.77:1", nil, "may send", "", "not relayed: it may only receive", "the datagrams of others are sent to it"},
+		{"sender", "192.0.2.78:2", nil, "", "may receive", "its datagrams would be relayed to 3 peers", "nothing is sent to it: it may only send"},
+		{"sender, any port", "192.0.2.78:0", nil, "", "may receive", "its datagrams would be relayed to 3 peers", "nothing is sent to it: it may only send"},
+		{"sender in a full table", "192.0.2.79:1", func(_ *Relay, o *Options) { o.Peers.Max = 3 }, "", "known peer", "its datagrams would be relayed to 3 peers", "nothing is sent to it: it is no peer"},
+		{"sender over its limit", "192.0.2.78:2", func(r *Relay, o *Options) {
+			o.Limits.PeerDatagrams = 10
+			r.table.Origin(addr("192.0.2.78:1")).Path.Datagrams.Take(10, 100, r.since(time.Now().Add(time.Hour)))
+		}, "limit of its datagrams", "may receive", "not relayed: 10 in a second are used up (per peer)", "nothing is sent to it: it may only send"},
+		{"sender from a port that answers anything", "192.0.2.78:7", nil, "never a peer", "known peer", "refused, for it can never be a peer: a service at port 7 answers anything, which begins a loop; it can be static", "nothing is sent to it: it is no peer"},
 		{"may send", "192.0.2.78:1", nil, "", "may receive", "its datagrams would be relayed to 3 peers", "nothing is sent to it: it may only send"},
 		{"cookie", "203.0.113.1:1", nil, "proof", "known peer", "not relayed until it has proved itself: access[4] from 203.0.113.0/24 asks for a cookie", "nothing is sent to it: it is no peer"},
 		{"secret", "203.0.114.1:1", nil, "proof", "known peer", "not relayed until it has proved itself: access[5] from 203.0.114.0/24 asks for a cookie and the secret", "nothing is sent to it: it is no peer"},
@@ -61,7 +69,7 @@ func TestExplanationSaysWhatWouldHappen(t *testing.T) {
 			r.Peers().Ban(prefix("10.0.0.0/8"), time.Time{}, "noise", time.Now())
 			r.SetStatic([]netip.AddrPort{addr("10.0.0.2:1")})
 		}, "may send", "may receive", "not relayed: it is static and banned", "nothing is sent to it: it is banned"},
-		{"table full", "192.0.2.9:1", func(_ *Relay, o *Options) { o.Peers.Max = 4 }, "places", "known peer", "refused: the table of peers is full: 4 of 4 taken: none is left", "nothing is sent to it: it is no peer"},
+		{"table full", "192.0.2.9:1", func(_ *Relay, o *Options) { o.Peers.Max = 3 }, "places", "known peer", "refused: the table of peers is full: 3 of 3 taken: none is left", "nothing is sent to it: it is no peer"},
 		{"address full", "192.0.2.1:9", func(_ *Relay, o *Options) { o.Peers.MaxPerAddress = 2 }, "places at its address", "known peer", "refused: there are too many peers at its address: 2 of 2 taken: none is left", "nothing is sent to it: it is no peer"},
 		{"join rate", "192.0.2.9:1", func(r *Relay, o *Options) {
 			o.Peers.JoinsPerSecond = 1

@@ -128,7 +128,10 @@ func (l *dropLog) say(s Stats, now time.Time, last bool) {
 			continue
 		}
 		args := []any{"reason", reason.String(), "count", count - l.said[reason], "total", count}
-		if whom := l.counters.lastDropped(reason); whom.IsValid() {
+		switch whom := l.counters.lastDropped(reason); {
+		case whom.IsValid() && whom.Port() == 0 && reason != DropNeverAPeer:
+			args = append(args, "sender", whom.Addr())
+		case whom.IsValid():
 			args = append(args, "peer", whom)
 		}
 		if advice := advice[reason]; advice != "" {
@@ -143,15 +146,19 @@ func (l *dropLog) say(s Stats, now time.Time, last bool) {
 	}
 }
 
+// newPorts is what to do about clients such as logger, which take a place with
+// each datagram.
+const newPorts = "if these senders use a new port for each datagram, as logger and statsd clients do, write {from: THEIR ADDRESS, may: send} as the first rule of access: they then need no place; "
+
 // advice is what an operator can do about a reason.
 var advice = [drops]string{
 	DropRule:             "to let these senders in, add a rule to access",
 	DropBanned:           "these senders are banned, whatever the rules of access say; udprelay ban --list shows the bans, udprelay unban takes one away",
-	DropTableFull:        "to take more peers, raise peers.max; if there should not be so many, see who takes the places",
-	DropAddressFull:      "to take more peers of one address, raise peers.max_per_address",
+	DropTableFull:        newPorts + "to take more peers, raise peers.max; if there should not be so many, see who takes the places",
+	DropAddressFull:      newPorts + "to take more peers of one address, raise peers.max_per_address",
 	DropUnproven:         "these senders have not proved themselves, as their rule in access asks; plain UDP tools need a rule with join: open",
 	DropBadProof:         "somebody guesses, has the wrong secret, or was too slow: a cookie is good for a minute",
-	DropJoinRate:         "to let more join in a second, raise peers.joins_per_second or peers.joins_per_second_per_address; see who they are",
+	DropJoinRate:         newPorts + "to let more join in a second, raise peers.joins_per_second or peers.joins_per_second_per_address; see who they are",
 	DropPeerRate:         "to let a peer send more, raise limits.peer_datagrams_per_second or limits.peer_bytes_per_second",
 	DropStorm:            "relays or peers that echo are linked in a ring; take one link away",
 	DropWithheld:         "a few datagrams are withheld to find out whether a peer returns what it is sent; a storm, if there is one, has lines of its own",

@@ -282,7 +282,7 @@ func TestEgressIsCountedOnceAReceiver(t *testing.T) {
 			r.admit(b, now, &counts)
 			r.capEgress(b, r.Peers().Receivers(), r.limits.Load().EgressBytes, &counts)
 			to := uint64(len(r.Peers().Receivers()))
-			if r.Peers().Lookup(test.speaker).MayReceive() {
+			if r.Peers().Origin(test.speaker).MayReceive() {
 				to--
 			}
 			if len(b.datagrams) != test.pass || len(b.origins) != test.pass || counts.Dropped[DropEgressLimit] != uint64(50-test.pass)*to {

@@ -37,8 +37,8 @@ type Options struct {
 
 // Limits bound what passes in a second. 0: no limit.
 type Limits struct {
-	PeerDatagrams int // datagrams that are relayed for one peer
-	PeerBytes     int // payload bytes that are relayed for one peer
+	PeerDatagrams int // datagrams that are relayed for one peer, or for one [peers.Peer.Sender], whatever its ports
+	PeerBytes     int // payload bytes that are relayed for one peer or sender
 	EgressBytes   int // payload bytes that leave, once a receiver
 }
 
@@ -318,6 +318,10 @@ func (r *Relay) admit(b *batch, now time.Time, t *tally) {
 // joined is told of a peer that has joined with a datagram of b.
 func (r *Relay) joined(p *peers.Peer, b *batch) {
 	b.joined(p)
+	if p.Sender() {
+		r.log.Debug("new sender", "address", p.Addr().Addr())
+		return
+	}
 	if r.receiving.backlog.waiting() {
 		r.receiving.backlog.queue.SetOrigin(p.Addr(), p)
 	}

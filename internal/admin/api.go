@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -36,7 +37,8 @@ type PeerCount struct {
 	Receivers   int `json:"receivers"`
 	Max         int `json:"max"` // of the learned ones; 0: no limit
 	Quarantined int `json:"quarantined"`
-	Banned      int `json:"banned"` // static peers that are banned
+	Banned      int `json:"banned"`  // static peers that are banned
+	Senders     int `json:"senders"` // addresses that may only send: they are not peers and take no place
 }
 
 // Counters are counts of datagrams and payload bytes.
@@ -62,7 +64,7 @@ type Rule struct {
 	May     string `json:"may"`
 	Join    string `json:"join"`
 	Refused uint64 `json:"refused"` // datagrams of senders that it keeps out
-	Peers   int    `json:"peers"`   // learned peers that it lets in
+	Peers   int    `json:"peers"`   // learned peers and senders that it lets in
 }
 
 // Rates are counts in a second, lately.
@@ -105,6 +107,7 @@ type Peer struct {
 	Address   netip.AddrPort `json:"address"`
 	Transport string         `json:"transport"` // udp; of a client of a gateway tcp, tls, ws, wss
 	Static    bool           `json:"static"`
+	Sender    bool           `json:"sender"`         // an address that may only send, from any port: that in Address is 0
 	Name      string         `json:"name,omitempty"` // of a static one, as configured
 	May       string         `json:"may"`
 	JoinedBy  string         `json:"joined_by"` // open, cookie, secret, static, connection
@@ -125,6 +128,15 @@ type Peer struct {
 	ReceivedBytesRate  float64 `json:"received_bytes_rate"`
 	DeliveredRate      float64 `json:"delivered_rate"`
 	DeliveredBytesRate float64 `json:"delivered_bytes_rate"`
+}
+
+// AddressText writes the address of a peer, or of a sender, which has any port:
+// 192.0.2.7:*.
+func AddressText(addr netip.AddrPort) string {
+	if addr.Port() == 0 {
+		return strings.TrimSuffix(addr.String(), "0") + "*"
+	}
+	return addr.String()
 }
 
 // Connected reports whether the peer is a client of a gateway.

@@ -149,6 +149,7 @@ var plainMetrics = []plainMetric{
 	gauge("gateway_connections", "Connections to the gateways that are open, handshakes included.", func(s *Status) (float64, bool) { return float64(s.Gateway.Connections), true }),
 	gauge("gateway_connections_limit", "Connections to the gateways that there may be at most; 0: the gateways are off.", func(s *Status) (float64, bool) { return float64(s.Gateway.Limit), true }),
 
+	gauge("senders", "Addresses that may only send. They are not peers and take no place.", func(s *Status) (float64, bool) { return float64(s.Peers.Senders), true }),
 	gauge("peers_limit", "Learned peers that there may be at most; 0: no limit.", func(s *Status) (float64, bool) { return float64(s.Peers.Max), true }),
 	gauge("peers_quarantined", "Peers that nothing is sent to, for the network says that they cannot be reached.", func(s *Status) (float64, bool) { return float64(s.Peers.Quarantined), true }),
 	gauge("ready", "1 if the relay relays, 0 while it starts or stops.", func(s *Status) (float64, bool) { return one(s.Ready), true }),

@@ -53,7 +53,7 @@ func (c *peerCollector) Collect(to chan<- prometheus.Metric) {
 	all, _ := c.source.Peers(0, math.MaxInt)
 	metered := firstOf(all, mostMetered)
 	for _, p := range metered {
-		address := p.Address.String()
+		address := AddressText(p.Address)
 		if p.Connected() { // there may be a peer by UDP at its address
 			address = p.Transport + "://" + address
 		}

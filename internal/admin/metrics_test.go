@@ -26,7 +26,7 @@ import (
 func busy() Status {
 	status := Status{
 		Version: "1.2.3", Ready: true, Started: Time{time.UnixMilli(1_700_000_000_500)},
-		Peers:    PeerCount{Learned: 12, Static: 2, Receivers: 13, Max: 10000, Quarantined: 3},
+		Peers:    PeerCount{Learned: 12, Static: 2, Receivers: 13, Max: 10000, Quarantined: 3, Senders: 7},
 		Counters: Counters{Received: 101, ReceivedBytes: 102, KeepAlives: 103, Relayed: 104, NoReceiver: 112, Due: 113, Delivered: 105, DeliveredBytes: 106, Answers: 107, AnswerBytes: 108, StrayErrors: 109, Joined: 110, Left: 111},
 		Drops:    map[string]uint64{},
 		Reports:  map[string]uint64{},
@@ -110,7 +110,7 @@ func TestMetricsTellTheStatus(t *testing.T) {
 		"no_receiver_datagrams_total": 112, "due_datagrams_total": 113, "bans": 2,
 		"delivered_datagrams_total": 105, "delivered_bytes_total": 106, "answers_total": 107, "answer_bytes_total": 108,
 		"stray_errors_total": 109, "peers_joined_total": 110, "peers_left_total": 111,
-		"peers kind=learned": 12, "peers kind=static": 2, "peers_limit": 10000, "peers_quarantined": 3,
+		"peers kind=learned": 12, "peers kind=static": 2, "peers_limit": 10000, "peers_quarantined": 3, "senders": 7,
 		"refused_datagrams_total rule=access[0]": 201, "refused_datagrams_total rule=access[1]": 202, "refused_datagrams_total rule=none": 203,
 		"receive_buffer_bytes": 301, "receive_buffer_used_bytes": 302, "send_buffer_bytes": 303, "send_buffer_used_bytes": 304,
 		"start_time_seconds": 1_700_000_000.5, "ready": 1,

@@ -25,7 +25,7 @@ type Query struct {
 	Descending    bool
 	Search        string // what the address or the name contains
 	State         string // "": any
-	Kind          string // static, learned, connected, or "" for all
+	Kind          string // static, learned, connected, sender, or "" for all
 }
 
 // Values writes q as a URL does.
@@ -57,7 +57,8 @@ func (q Query) Values() url.Values {
 var peerStates = []string{"ok", "quarantined", "held", "cut", "banned", "overloading", "failing", "silent"}
 
 // peerKinds are the kinds of peers; the connected ones are learned ones, too.
-var peerKinds = []string{"static", "learned", "connected"}
+// Senders are listed with them.
+var peerKinds = []string{"static", "learned", "connected", "sender"}
 
 // ParseQuery reads what Values writes. The error says what would be right.
 func ParseQuery(values url.Values) (q Query, err error) {
@@ -196,7 +197,8 @@ func (q Query) Select(all []*Peer) PeerPage {
 		switch {
 		case q.State != "" && p.State != q.State,
 			q.Kind == "static" && !p.Static,
-			q.Kind == "learned" && p.Static,
+			q.Kind == "learned" && (p.Static || p.Sender),
+			q.Kind == "sender" && !p.Sender,
 			q.Kind == "connected" && !p.Connected():
 			return true
 		case search == "":
@@ -223,8 +225,9 @@ func (q Query) Select(all []*Peer) PeerPage {
 func contains(text []byte, part string) bool { return strings.Contains(string(text), part) }
 
 // ParseAddress returns what a person means by text: an address with a port, or,
-// with port 0, an address alone.
+// with port 0, an address alone or one that [AddressText] wrote.
 func ParseAddress(text string) (netip.AddrPort, error) {
+	text = strings.TrimSuffix(text, ":*")
 	if addr, err := netip.ParseAddrPort(text); err == nil && addr.Port() != 0 {
 		return netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), nil
 	}

@@ -98,6 +98,7 @@ func TestPeersAreFiltered(t *testing.T) {
 		list := somePeers(20)
 		list[3].Static, list[3].Name, list[3].State = true, "Collector.example:2055", "quarantined"
 		list[4].State = "quarantined"
+		list[6].Address, list[6].Sender = netip.AddrPortFrom(list[6].Address.Addr(), 0), true
 		return list
 	}
 	for _, test := range []struct {
@@ -107,6 +108,8 @@ func TestPeersAreFiltered(t *testing.T) {
 		{Query{Kind: "static"}, []string{"192.0.2.3:40003"}},
 		{Query{State: "quarantined"}, []string{"192.0.2.3:40003", "192.0.2.4:40004"}},
 		{Query{State: "quarantined", Kind: "learned"}, []string{"192.0.2.4:40004"}},
+		{Query{Kind: "sender"}, []string{"192.0.2.6:0"}},
+		{Query{Search: "192.0.2.6", Kind: "learned"}, nil},
 		{Query{Search: "192.0.2.1:"}, []string{"192.0.2.1:40001"}},
 		{Query{Search: "collector"}, []string{"192.0.2.3:40003"}},
 		{Query{Search: "LECTOR.EX"}, []string{"192.0.2.3:40003"}},
@@ -156,7 +159,7 @@ func TestSortFieldsAreThoseOfThePeer(t *testing.T) {
 		t.Fatal(err)
 	}
 	fields["name"] = "" // left out where there is none
-	for _, not := range []string{"static", "dropped", "reported"} {
+	for _, not := range []string{"static", "sender", "dropped", "reported"} {
 		delete(fields, not)
 	}
 	for _, field := range SortFields() {
@@ -192,9 +195,15 @@ func TestAddressesAsPeopleWriteThem(t *testing.T) {
 	for text, want := range map[string]string{
 		"192.0.2.7:40000": "192.0.2.7:40000", "[2001:db8::7]:1": "[2001:db8::7]:1", "192.0.2.7": "192.0.2.7:0", "2001:db8::7": "[2001:db8::7]:0",
 		"[2001:db8::7]": "[2001:db8::7]:0", "::ffff:192.0.2.7": "192.0.2.7:0", "[::ffff:192.0.2.7]:5": "192.0.2.7:5", "fe80::1%2": "[fe80::1%2]:0",
+		"192.0.2.7:*": "192.0.2.7:0", "[2001:db8::7]:*": "[2001:db8::7]:0",
 	} {
 		if got, err := ParseAddress(text); err != nil || got.String() != want {
 			t.Errorf("%s: want %s, got %v, %v", text, want, got, err)
+		}
+	}
+	for addr, want := range map[string]string{"192.0.2.7:40000": "192.0.2.7:40000", "192.0.2.7:0": "192.0.2.7:*", "[fe80::1%2]:0": "[fe80::1%2]:*"} {
+		if got := AddressText(netip.MustParseAddrPort(addr)); got != want {
+			t.Errorf("AddressText(%s): want %s, got %s", addr, want, got)
 		}
 	}
 	for _, text := range []string{"", "example", "192.0.2.7:", "192.0.2.7:0", "192.0.2.7:70000", "192.0.2.0/24", ":9000"} {

@@ -45,7 +45,7 @@ type Options struct {
 // origin last sent to.
 func LocalOf(r *relay.Relay) func(origin netip.AddrPort) netip.Addr {
 	return func(origin netip.AddrPort) netip.Addr {
-		if p := r.Peers().Lookup(origin); p != nil {
+		if p := r.Peers().Origin(origin); p != nil {
 			if source := p.Path.Source.Load(); source != nil {
 				return source.Addr
 			}

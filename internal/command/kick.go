@@ -57,13 +57,13 @@ func kickCommand(world World) *cli.Command {
 // writeKicked writes for a person who is out.
 func writeKicked(w io.Writer, kicked admin.Kicked) error {
 	if kicked.Count == 1 && len(kicked.Removed) == 1 {
-		_, err := fmt.Fprintf(w, "%v is out; it may join again with its next datagram\n", kicked.Removed[0])
+		_, err := fmt.Fprintf(w, "%v is out; it may join again with its next datagram\n", admin.AddressText(kicked.Removed[0]))
 		return err
 	}
 	text := fmt.Sprintf("%s out; each may join again with its next datagram\n", numbered(kicked.Count, "learned peer is", "learned peers are"))
 	shown := kicked.Removed[:min(len(kicked.Removed), mostShown)]
 	for _, addr := range shown {
-		text += fmt.Sprintf("  %v\n", addr)
+		text += fmt.Sprintf("  %s\n", admin.AddressText(addr))
 	}
 	if more := kicked.Count - len(shown); more > 0 {
 		text += fmt.Sprintf("  and %s more\n", counted(more))

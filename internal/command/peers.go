@@ -37,6 +37,9 @@ handle; failing, what was sent to it lately could not leave this machine (no rou
 a firewall, or a client of a gateway that is too slow), or the network reports that
 it did not arrive; banned.
 
+An address that may only send, from whatever port, is a sender and not a peer. It
+is listed behind the peers, with * as its port.
+
 Numbers have SI prefixes: 1.23k is 1,230. INB and OUTB are payload bytes. --json
 has all exactly, as the API tells it, in one object.
 
@@ -86,7 +89,7 @@ func peersCommand(world World) *cli.Command {
 			&cli.StringFlag{Name: "sort", Usage: "sort by `FIELD`, such as received; -FIELD: the largest first"},
 			&cli.StringFlag{Name: "search", Usage: "only peers with `TEXT` in their address or name"},
 			&cli.StringFlag{Name: "state", Usage: "only peers in the state `WORD`"},
-			&cli.StringFlag{Name: "kind", Usage: "only peers of the kind `WORD`: static, learned or connected"},
+			&cli.StringFlag{Name: "kind", Usage: "only peers of the kind `WORD`: static, learned, connected or sender"},
 			&cli.BoolFlag{Name: "cluster", Usage: "the peers of all nodes of the relay's cluster", DisableDefaultText: true},
 			&cli.IntFlag{Name: "limit", Value: defaultPeers, Usage: "`NUMBER` of peers at most; 0: all"},
 		}, socketFlags()),
@@ -218,7 +221,7 @@ func (t toldPeers) lines(width int) []string {
 		return ago(p.Heard.Time, t.when)
 	}))
 	joined := right(text("JOINED", 12, len("59s ago"), func(p *admin.Peer) string { return ago(p.Joined.Time, t.when) }))
-	columns := []column{text("ADDRESS", 0, len("192.0.2.255:65535"), func(p *admin.Peer) string { return p.Address.String() })}
+	columns := []column{text("ADDRESS", 0, len("192.0.2.255:65535"), func(p *admin.Peer) string { return admin.AddressText(p.Address) })}
 	if slices.ContainsFunc(t.Peers, func(p admin.Peer) bool { return p.Node != "" }) {
 		nodes := text("NODE", 0, 0, func(p *admin.Peer) string { return printable(p.Node) })
 		nodes.shortest = 8

@@ -28,6 +28,14 @@ func TestPeersFitTheWidth(t *testing.T) {
 	}
 }
 
+func TestSendersHaveAStarForTheirPort(t *testing.T) {
+	sender := admin.Peer{Address: netip.MustParseAddrPort("192.0.2.7:0"), Sender: true, State: "ok", May: "send"}
+	lines := toldPeers{PeerPage: admin.PeerPage{Total: 1, Matched: 1, Peers: []admin.Peer{sender}}, when: noon}.lines(80)
+	if !strings.HasPrefix(lines[1], "192.0.2.7:*  ") {
+		t.Errorf("want 192.0.2.7:*, got %s", lines[1])
+	}
+}
+
 // However long the addresses and however narrow the terminal, addresses are
 // whole.
 func TestAddressesAreNeverCut(t *testing.T) {

@@ -144,7 +144,7 @@ func busyStatus() admin.Status {
 	return admin.Status{
 		Version: "1.2.3", Started: *before(51*time.Hour + 50*time.Second), Now: *before(0), Uptime: admin.Seconds{Duration: 51*time.Hour + 50*time.Second},
 		Listen: "[::]:9000", Way: "sendmmsg, in trains of up to 64 datagrams (UDP_SEGMENT)", Ready: true,
-		Peers: admin.PeerCount{Learned: 1234, Static: 2, Receivers: 1230, Max: 10000, Quarantined: 3, Banned: 1},
+		Peers: admin.PeerCount{Learned: 1234, Static: 2, Receivers: 1230, Max: 10000, Quarantined: 3, Banned: 1, Senders: 5},
 		Counters: admin.Counters{
 			Received: 1234567, ReceivedBytes: 1234567890, KeepAlives: 34560, Relayed: 1200000,
 			Delivered: 14400000, DeliveredBytes: 14400000000, Answers: 12, AnswerBytes: 1200, StrayErrors: 4, Joined: 1300, Left: 66,

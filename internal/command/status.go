@@ -98,7 +98,11 @@ func (s toldStatus) lines(int) []string {
 	if s.Peers.Max > 0 {
 		most = fmt.Sprintf("%s at most", counted(s.Peers.Max))
 	}
-	add("peers", "%s learned (%s), %s static; %s may receive", counted(s.Peers.Learned), most, counted(s.Peers.Static), counted(s.Peers.Receivers))
+	senders := ""
+	if s.Peers.Senders > 0 { // they take no place
+		senders = ", " + numbered(s.Peers.Senders, "sender", "senders")
+	}
+	add("peers", "%s learned (%s), %s static%s; %s may receive", counted(s.Peers.Learned), most, counted(s.Peers.Static), senders, counted(s.Peers.Receivers))
 	add("", "%s joined, %s left", counted(s.Counters.Joined), counted(s.Counters.Left))
 	if s.Peers.Quarantined > 0 {
 		add("", "%s quarantined, cannot be reached: udprelay peers --state quarantined", counted(s.Peers.Quarantined))

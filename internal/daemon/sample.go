@@ -30,8 +30,8 @@ type sampler struct {
 	older, newer peerSample
 }
 
-// A peerSample is the counts of all peers at a time, in ascending order of their
-// numbers.
+// A peerSample is the counts of all peers and senders at a time, in ascending
+// order of their numbers.
 type peerSample struct {
 	when   time.Time
 	counts []peerCounts
@@ -83,11 +83,18 @@ func (s *sampler) note(now time.Time) {
 
 // notePeers notes the counts of each peer, in place of the older ones.
 func (s *sampler) notePeers(now time.Time) {
-	all := s.relay.Peers().Peers()
+	all, senders := s.relay.Peers().Peers(), s.relay.Peers().Senders()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	counts := s.older.counts[:0]
 	for _, p := range all {
+		for len(senders) > 0 && senders[0].Number() < p.Number() {
+			counts = append(counts, countsOf(s.relay, senders[0]))
+			senders = senders[1:]
+		}
+		counts = append(counts, countsOf(s.relay, p))
+	}
+	for _, p := range senders {
 		counts = append(counts, countsOf(s.relay, p))
 	}
 	s.older, s.newer = s.newer, peerSample{now, counts}

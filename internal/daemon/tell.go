@@ -61,6 +61,7 @@ func (d *daemon) Status() admin.Status {
 		}
 		status.Rules = append(status.Rules, told)
 	}
+	status.Peers.Senders = len(table.Senders())
 	for _, p := range table.Peers() {
 		if p.MayReceive() {
 			status.Peers.Receivers++
@@ -78,22 +79,28 @@ func (d *daemon) Status() admin.Status {
 	return status
 }
 
-// Peers returns peers in the order in which they joined, and how many there are.
+// Peers returns peers in the order in which they joined, then senders in the same
+// order, and how many there are of both.
 func (d *daemon) Peers(offset, limit int) (list []*admin.Peer, total int) {
 	now := time.Now()
 	table := d.relay.Peers()
 	names := d.namesByAddress()
 	expiry := table.Expiry()
-	all := table.Peers()
-	asked := all[min(offset, len(all)):]
-	asked = asked[:min(limit, len(asked))]
-	list, numbers := make([]*admin.Peer, 0, len(asked)), make([]uint64, 0, len(asked))
-	for _, p := range asked {
-		list = append(list, d.tell(p, names[p.Addr()], expiry, now))
-		numbers = append(numbers, p.Number())
+	list = []*admin.Peer{}
+	for _, all := range [][]*peers.Peer{table.Peers(), table.Senders()} {
+		total += len(all)
+		asked := all[min(offset, len(all)):]
+		asked = asked[:min(limit-len(list), len(asked))]
+		offset -= min(offset, len(all))
+		told, numbers := make([]*admin.Peer, 0, len(asked)), make([]uint64, 0, len(asked))
+		for _, p := range asked {
+			told = append(told, d.tell(p, names[p.Addr()], expiry, now))
+			numbers = append(numbers, p.Number())
+		}
+		d.sampler.setRates(told, numbers, now)
+		list = append(list, told...)
 	}
-	d.sampler.setRates(list, numbers, now)
-	return list, len(all)
+	return list, total
 }
 
 // tell returns what is known of p, but for its rates.
@@ -103,6 +110,7 @@ func (d *daemon) tell(p *peers.Peer, name string, expiry time.Duration, now time
 		Address:   p.Addr(),
 		Transport: p.Transport().String(),
 		Static:    p.Static(),
+		Sender:    p.Sender(),
 		May:       p.May().String(),
 		JoinedBy:  p.Proof().String(),
 		Joined:    admin.Time{Time: table.Joined(p)},
@@ -121,7 +129,7 @@ func (d *daemon) tell(p *peers.Peer, name string, expiry time.Duration, now time
 		told.Heard = &admin.Time{Time: heard}
 		if !told.Static && !p.Connected() {
 			told.Expires = &admin.Time{Time: heard.Add(expiry)}
-			if told.State == relay.StateOK.String() && now.Sub(heard) > time.Duration(silentAfter*float64(expiry)) {
+			if told.State == relay.StateOK.String() && !told.Sender && now.Sub(heard) > time.Duration(silentAfter*float64(expiry)) {
 				told.State = "silent"
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -89,6 +90,51 @@ func TestTheFiguresAreOfWhatHappens(t *testing.T) {
 	}
 	if getJSON(t, base+"/", &text); !strings.Contains(text, "<title>") {
 		t.Errorf("want the dashboard, got %q", text)
+	}
+}
+
+// A sender is listed behind the peers, and told of under its address alone.
+func TestSendersAreListedBehindThePeers(t *testing.T) {
+	d := start(t, surroundings{}, keyed("admin.http", "127.0.0.1:0"), keyed("peers.max", "1"), allow("127.0.0.7=send"), allow("loopback"))
+	base := strings.TrimSuffix(d.await(t, `msg="dashboard and metrics" at=(\S+)`)[1], "/")
+	relay := d.addr(t)
+	for range 3 { // each from a port of its own
+		enter(t, "127.0.0.7", relay)
+	}
+	listener := enter(t, "127.0.0.2", relay)
+	last := enter(t, "127.0.0.7", relay)
+	last.say(t, "a line")
+	listener.hears(t, "a line")
+
+	var status admin.Status
+	getJSON(t, base+"/api/v1/status", &status)
+	if status.Peers != (admin.PeerCount{Learned: 1, Receivers: 1, Max: 1, Senders: 1}) || status.Rules[0].Peers != 1 {
+		t.Errorf("want one peer of one at most, and one sender, of the first rule; got %+v, %+v", status.Peers, status.Rules)
+	}
+	var page admin.PeerPage
+	for query, want := range map[string][]string{
+		"": {listener.LocalAddr().String(), "127.0.0.7:0"}, "limit=1": {listener.LocalAddr().String()}, "offset=1": {"127.0.0.7:0"}, "offset=2": nil,
+		"kind=sender": {"127.0.0.7:0"}, "kind=learned": {listener.LocalAddr().String()}, "sort=-received": {"127.0.0.7:0", listener.LocalAddr().String()},
+	} {
+		getJSON(t, base+"/api/v1/peers?"+query, &page)
+		var got []string
+		for _, p := range page.Peers {
+			got = append(got, p.Address.String())
+		}
+		if !slices.Equal(got, want) || page.Total != 2 {
+			t.Errorf("%q: want %v of 2, got %v of %d", query, want, got, page.Total)
+		}
+	}
+	getJSON(t, base+"/api/v1/peers?kind=sender", &page)
+	if p := page.Peers[0]; !p.Sender || p.Static || p.May != "send" || p.JoinedBy != "open" || p.State != "ok" || p.Received != 5 || p.ReceivedBytes != 6 || p.Heard == nil || p.Expires == nil {
+		t.Errorf("want what the sender has said, got %+v", p)
+	}
+	for _, address := range []string{"127.0.0.7", "127.0.0.7:*", last.LocalAddr().String()} {
+		var why admin.Why
+		getJSON(t, base+"/api/v1/why?address="+address, &why)
+		if want := "its datagrams would be relayed to 1 peer; nothing is sent to it: it may only send"; why.Verdict != want || why.Peer == nil || !why.Peer.Sender {
+			t.Errorf("%s: want %q of a sender, got %q, %+v", address, want, why.Verdict, why.Peer)
+		}
 	}
 }
 

@@ -53,7 +53,7 @@ export class Details {
     };
     this.#field("State", peer.state + (states[peer.state] ? ": " + states[peer.state] : ""));
     this.#field("By", transports[peer.transport] ?? peer.transport ?? "UDP");
-    this.#field("May", peer.may === "both" ? "send and receive" : peer.may);
+    this.#field("May", peer.may === "both" ? "send and receive" : peer.sender ? "send, from any port; it takes no place among the peers" : peer.may);
     this.#field("Joined", (peer.joined ? when(peer.joined) + ", " : "") + (joins[peer.joined_by] ?? peer.joined_by ?? ""));
     this.#field("Heard", peer.heard ? when(peer.heard) : "never");
     this.#field("Expires", peer.expires ? when(peer.expires) + ", unless it is heard" : peer.static ? "never" : "when its connection ends");

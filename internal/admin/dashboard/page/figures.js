@@ -22,6 +22,7 @@ export function showFigures({ peers, counters, drops, buffers }, rates) {
   set("peers-learned", count(peers.learned) + (peers.max > 0 ? " of " + count(peers.max) : ""));
   set("peers-static", count(peers.static));
   set("peers-connected", peers.connected > 0 ? `, ${count(peers.connected)} connected` : "");
+  set("peers-senders", peers.senders > 0 ? `, ${count(peers.senders)} ${peers.senders === 1 ? "sender" : "senders"}` : "");
   set("peers-receivers", count(peers.receivers));
   const trouble = [];
   if (peers.quarantined > 0) trouble.push(count(peers.quarantined) + " quarantined");

@@ -8,6 +8,11 @@ export function count(n) {
   return whole.format(n ?? 0);
 }
 
+/** where writes the address of a peer, or of a sender, which has any port. */
+export function where(peer) {
+  return peer.sender ? peer.address.replace(/:0$/, ":*") : peer.address;
+}
+
 /** datagrams writes a number of them: 1 datagram, 2 datagrams. */
 export function datagrams(n) {
   return count(n) + (n === 1 ? " datagram" : " datagrams");

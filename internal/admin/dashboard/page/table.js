@@ -4,7 +4,7 @@
 import { get } from "./api.js";
 import { Details, states, whyPanel } from "./details.js";
 import { announce, arrange, element, id, setText } from "./dom.js";
-import { age, bytes, count, rate } from "./format.js";
+import { age, bytes, count, rate, where } from "./format.js";
 
 const page = 100;
 const every = 2000;
@@ -171,7 +171,7 @@ export class PeerTable {
     const rows = new Map();
     for (const peer of answer.peers) {
       const key = `${peer.transport} ${peer.address}`;
-      const row = this.#rows.get(key) ?? this.#row(peer.address);
+      const row = this.#rows.get(key) ?? this.#row(where(peer));
       row.show(peer, now);
       rows.set(key, row);
     }
@@ -248,7 +248,7 @@ export class PeerTable {
       lines: () => (details === null ? [line] : [line, details.line]),
       show: (peer, now) => {
         latest = peer;
-        setText(more, peer.static ? " " + (peer.name && peer.name !== address ? peer.name + ", static" : "static") : peer.transport && peer.transport !== "udp" ? " " + peer.transport : "");
+        setText(more, peer.static ? " " + (peer.name && peer.name !== address ? peer.name + ", static" : "static") : peer.sender ? " sender" : peer.transport && peer.transport !== "udp" ? " " + peer.transport : "");
         setText(state, peer.state);
         state.dataset.state = peer.state;
         state.title = states[peer.state] ?? "";
