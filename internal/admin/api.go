@@ -110,7 +110,7 @@ type Peer struct {
 	Joined    Time           `json:"joined"`
 	Heard     *Time          `json:"heard"`   // null: never
 	Expires   *Time          `json:"expires"` // null: never
-	State     string         `json:"state"`   // ok, quarantined, held, cut, banned, failing, silent
+	State     string         `json:"state"`   // ok, quarantined, cut, banned, failing, silent
 
 	Received       uint64            `json:"received"` // from it, keep-alives included
 	ReceivedBytes  uint64            `json:"received_bytes"`

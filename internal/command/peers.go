@@ -31,9 +31,9 @@ terminal gets bytes, reasons of drops and more; so does a file or a pipe, unless
 COLUMNS in the environment says how wide it is.
 
 States: ok; silent, not heard for three quarters of the expiry; quarantined, it
-cannot be reached and nothing is sent to it; held and cut, it seems to bring back
-what it gets; failing, what was sent to it lately could not leave this machine (no
-route, a firewall, or a client of a gateway that is too slow); banned.
+cannot be reached and nothing is sent to it; cut, it returns what it is sent, and
+that is dropped; failing, what was sent to it lately could not leave this machine
+(no route, a firewall, or a client of a gateway that is too slow); banned.
 
 Numbers have SI prefixes: 1.23k is 1,230. INB and OUTB are payload bytes. --json
 has all exactly, as the API tells it, in one object.

@@ -140,7 +140,7 @@ func TestStatusAndPeersRefuseWhatTheyDoNotUnderstand(t *testing.T) {
 		"peers x":                   "unexpected argument \"x\"",
 		"peers --sort port":         "--sort: unknown field \"port\"; want one of " + strings.Join(admin.SortFields(), ", ") + ", with a - before it for the largest first",
 		"peers --sort -":            "--sort - names no field",
-		"peers --state good":        "--state: unknown word \"good\"; want one of ok, quarantined, held, cut, banned, failing, silent",
+		"peers --state good":        "--state: unknown word \"good\"; want one of ok, quarantined, cut, banned, failing, silent",
 		"peers --kind odd":          "--kind: unknown word \"odd\"; want one of static, learned, connected",
 		"peers --limit -1":          "--limit -1: want 0 or more",
 		"peers --socket a --config": "a value is missing after --config",

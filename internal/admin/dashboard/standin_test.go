@@ -89,8 +89,8 @@ func startStandIn(t testing.TB, n int) *standIn {
 		rates: map[string]float64{"received": 0, "received_bytes": 0, "delivered": 0, "delivered_bytes": 0, "dropped": 0},
 	}
 	for _, reason := range []string{
-		"rule", "banned", "table_full", "address_full", "never_a_peer", "may_not_send", "unproven", "bad_proof", "join_rate", "peer_rate", "storm",
-		"receive_queue_full", "egress_limit", "quarantined", "held", "too_big", "filtered", "unreachable", "no_buffer", "queue_full", "disconnected", "stopped", "send_failed",
+		"rule", "banned", "table_full", "address_full", "never_a_peer", "may_not_send", "unproven", "bad_proof", "join_rate", "peer_rate", "storm", "withheld",
+		"receive_queue_full", "egress_limit", "quarantined", "too_big", "filtered", "unreachable", "no_buffer", "queue_full", "disconnected", "stopped", "send_failed",
 	} {
 		s.drops[reason] = 0
 	}
@@ -124,7 +124,7 @@ func somePeers(n int, now time.Time) []peer {
 		case i == 27:
 			p.Transport, p.JoinedBy, p.Expires = "wss", "connection", nil
 		case i == 33:
-			p.State = "held"
+			p.State = "cut"
 		}
 		list = append(list, p)
 	}

@@ -9,8 +9,7 @@ import { explain } from "./reasons.js";
 export const states = {
   ok: "takes part",
   quarantined: "the network says that it cannot be reached; it is sent to again when it is heard or, if it is static, after some seconds",
-  held: "left out for a moment, to see whether it only brings back what it gets",
-  cut: "cut off, because it brings back what was relayed already",
+  cut: "part of a loop: it returns what it is sent, and that is dropped; everything else it sends is relayed",
   failing: "what was sent to it in the last seconds could not leave this machine: there is no route, or a firewall forbids it",
   silent: "not heard for most of the time after which it is forgotten",
   banned: "banned: it neither sends nor receives, whatever the rules say",
