@@ -22,6 +22,7 @@ type Status struct {
 	Drops    map[string]uint64 `json:"drops"` // by reason, every reason there is
 	Rules    []Rule            `json:"rules"` // in the order in which they decide; the last stands for no rule
 	Rates    Rates             `json:"rates"`
+	Talks    []Talk            `json:"talks"` // the fastest first
 	Buffers  Buffers           `json:"buffers"`
 	Gateway  Gateway           `json:"gateway"`
 	Cluster  Cluster           `json:"cluster"`
@@ -71,6 +72,15 @@ type Rates struct {
 	Delivered      float64 `json:"delivered"`
 	DeliveredBytes float64 `json:"delivered_bytes"`
 	Dropped        float64 `json:"dropped"`
+}
+
+// A Talk is two peers that answer each other more than a thousand times per
+// second, with payloads that differ: perhaps a loop that changes what goes round.
+// The relay cannot tell that from a conversation.
+type Talk struct {
+	A         netip.AddrPort `json:"a"`
+	B         netip.AddrPort `json:"b"`
+	PerSecond uint64         `json:"per_second"` // datagrams from each of the two
 }
 
 // Buffers are those of the socket, in bytes as the kernel counts them; 0: it

@@ -106,6 +106,7 @@ func (s toldStatus) lines(int) []string {
 	if s.Peers.Banned > 0 {
 		add("", "%s static and banned: udprelay peers --state banned", counted(s.Peers.Banned))
 	}
+	lines = append(lines, talkLines(s.Talks)...)
 	for _, l := range s.Gateway.Listeners {
 		add("gateway", "%s at %s: %s connected", printable(l.Transport), printable(l.Listen), counted(l.Clients))
 	}
@@ -126,6 +127,24 @@ func (s toldStatus) lines(int) []string {
 	}
 	add("buffers", "%s; %s", buffer("receive", s.Buffers.ReceiveUsed, s.Buffers.Receive), buffer("send", s.Buffers.SendUsed, s.Buffers.Send))
 	return append(append(lines, s.dropLines()...), s.ruleLines()...)
+}
+
+// talkLines names the pairs of peers that answer each other fastest, and says what
+// to do about them.
+func talkLines(talks []admin.Talk) (lines []string) {
+	if len(talks) == 0 {
+		return nil
+	}
+	shown := talks[:min(len(talks), mostNamed)]
+	label := "talks"
+	for _, talk := range shown {
+		lines = append(lines, labelled(label, "%s and %s answer each other %s times/s", talk.A, talk.B, shortRate(float64(talk.PerSecond))))
+		label = ""
+	}
+	if more := len(talks) - len(shown); more > 0 {
+		lines = append(lines, labelled("", "and %s: udprelay status --json has all", numbered(more, "more pair", "more pairs")))
+	}
+	return append(lines, labelled("", "perhaps in a loop; limits.peer_datagrams_per_second bounds it"))
 }
 
 // endedConnections says how many connections to the gateways were refused and how

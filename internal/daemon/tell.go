@@ -42,6 +42,7 @@ func (d *daemon) Status() admin.Status {
 		},
 		Drops:   make(map[string]uint64),
 		Rates:   d.sampler.relayRates(),
+		Talks:   []admin.Talk{}, // a list in JSON, too
 		Gateway: d.tellGateway(),
 		Cluster: d.node.tell(),
 	}
@@ -56,6 +57,9 @@ func (d *daemon) Status() admin.Status {
 			told.Join = rule.Join.String()
 		}
 		status.Rules = append(status.Rules, told)
+	}
+	for _, talk := range d.relay.Talks() {
+		status.Talks = append(status.Talks, admin.Talk(talk))
 	}
 	for _, p := range table.Peers() {
 		if p.MayReceive() {

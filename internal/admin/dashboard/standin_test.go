@@ -32,6 +32,7 @@ type standIn struct {
 	drops   map[string]uint64
 	rates   map[string]float64 // of the last second
 	cluster map[string]any     // nil: the daemon is too old to know of one
+	talks   []talk             // the fastest first
 	streams map[chan []byte]bool
 	refuse  bool          // streams, as with 32 of them
 	whys    string        // the last address asked why
@@ -45,6 +46,12 @@ type rule struct {
 	Join    string `json:"join"`
 	Refused uint64 `json:"refused"`
 	Peers   int    `json:"peers"`
+}
+
+type talk struct {
+	A         string `json:"a"`
+	B         string `json:"b"`
+	PerSecond uint64 `json:"per_second"`
 }
 
 type peer struct {
@@ -286,6 +293,7 @@ func (s *standIn) status() []byte {
 		},
 		"counters": s.counts, "drops": s.drops, "rules": s.rules,
 		"rates":   s.rates,
+		"talks":   append([]talk{}, s.talks...),
 		"buffers": map[string]int{"receive": 8 << 20, "receive_used": 213_504, "send": 8 << 20, "send_used": 2_621_440},
 	}
 	if s.cluster != nil {
