@@ -17,8 +17,10 @@ import (
 const statusDescription = `Says in a screenful what a running relay does: where it listens and since when,
 how many peers there are, what passes in a second and in all, every reason for
 which datagrams were dropped and what to do about it, the access rules that
-refused some, and how full the socket's buffers are. If the relay is a node of a
-cluster, it says how many other nodes are here, and what is wrong.
+refused some, and how full the socket's buffers are. Pairs of peers that answer
+each other more than a thousand times per second, perhaps in a loop, are named. If
+the relay is a node of a cluster, it says how many other nodes are here, and what
+is wrong.
 
 Datagrams that come in count once, those that go out once for each receiver. The
 counts are since the start, those of rules since the last reload. Figures per
