@@ -24,6 +24,7 @@ type Status struct {
 	Reports  map[string]uint64 `json:"reports"` // what the network (ICMP) reported about delivered datagrams, by kind, every kind there is
 	Rules    []Rule            `json:"rules"`   // in the order in which they decide; the last stands for no rule
 	Rates    Rates             `json:"rates"`
+	Talks    []Talk            `json:"talks"` // the fastest first
 	Buffers  Buffers           `json:"buffers"`
 	Gateway  Gateway           `json:"gateway"`
 	Cluster  Cluster           `json:"cluster"`
@@ -76,6 +77,15 @@ type Rates struct {
 	Dropped        float64 `json:"dropped"`
 }
 
+// A Talk is two peers that answer each other more than a thousand times per
+// second, with payloads that differ: perhaps a loop that changes what goes round.
+// The relay cannot tell that from a conversation.
+type Talk struct {
+	A         netip.AddrPort `json:"a"`
+	B         netip.AddrPort `json:"b"`
+	PerSecond uint64         `json:"per_second"` // datagrams from each of the two
+}
+
 // Buffers are those of the socket, in bytes as the kernel counts them; 0: it
 // does not say.
 type Buffers struct {
@@ -114,7 +124,7 @@ type Peer struct {
 	Joined    Time           `json:"joined"`
 	Heard     *Time          `json:"heard"`   // null: never
 	Expires   *Time          `json:"expires"` // null: never
-	State     string         `json:"state"`   // ok, quarantined, held, cut, banned, overloading, failing, silent
+	State     string         `json:"state"`   // ok, quarantined, cut, banned, overloading, failing, silent
 
 	Received       uint64            `json:"received"` // from it, keep-alives included
 	ReceivedBytes  uint64            `json:"received_bytes"`

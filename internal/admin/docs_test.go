@@ -60,7 +60,7 @@ func TestDocumentationHoldsAgainstTheCode(t *testing.T) {
 	page, quoted := apiDocs(t)
 	now := Time{time.Now()}
 	var all []string
-	all = append(all, fields(jsonOf(t, Status{Rules: []Rule{{}}, Drops: nil, Gateway: Gateway{Listeners: []GatewayListener{{}}}, Cluster: Cluster{Routes: []ClusterRoute{{}}, Nodes: []ClusterNode{{}}}}), "")...)
+	all = append(all, fields(jsonOf(t, Status{Rules: []Rule{{}}, Drops: nil, Talks: []Talk{{}}, Gateway: Gateway{Listeners: []GatewayListener{{}}}, Cluster: Cluster{Routes: []ClusterRoute{{}}, Nodes: []ClusterNode{{}}}}), "")...)
 	all = append(all, fields(jsonOf(t, Peer{Node: "x", Name: "x", Heard: &now, Expires: &now}), "")...)
 	all = append(all, fields(jsonOf(t, Failure{Way: "x"}), "")...)
 	all = append(all, fields(jsonOf(t, Reloaded{}), "")...)

@@ -152,6 +152,8 @@ var plainMetrics = []plainMetric{
 	gauge("senders", "Addresses that may only send. They are not peers and take no place.", func(s *Status) (float64, bool) { return float64(s.Peers.Senders), true }),
 	gauge("peers_limit", "Learned peers that there may be at most; 0: no limit.", func(s *Status) (float64, bool) { return float64(s.Peers.Max), true }),
 	gauge("peers_quarantined", "Peers that nothing is sent to, for the network says that they cannot be reached.", func(s *Status) (float64, bool) { return float64(s.Peers.Quarantined), true }),
+	gauge("talks", "Pairs of peers that answer each other more than a thousand times per second, perhaps in a loop that changes the payload.", func(s *Status) (float64, bool) { return float64(len(s.Talks)), true }),
+	gauge("talk_datagrams_per_second", "Datagrams per second from each peer of the pair that answers fastest; 0 if there is no such pair.", func(s *Status) (float64, bool) { return fastestTalk(s.Talks), true }),
 	gauge("ready", "1 if the relay relays, 0 while it starts or stops.", func(s *Status) (float64, bool) { return one(s.Ready), true }),
 	gauge("start_time_seconds", "When the daemon was started, in seconds since 1970.", func(s *Status) (float64, bool) { return float64(s.Started.UnixMilli()) / 1000, true }),
 
@@ -168,6 +170,14 @@ func counter(name, help string, value func(*Status) uint64) plainMetric {
 
 func gauge(name, help string, value func(*Status) (float64, bool)) plainMetric {
 	return plainMetric{describe(name, help), prometheus.GaugeValue, value}
+}
+
+// fastestTalk returns the rate of the first talk, or 0.
+func fastestTalk(talks []Talk) float64 {
+	if len(talks) == 0 {
+		return 0
+	}
+	return float64(talks[0].PerSecond)
 }
 
 func one(ok bool) float64 {

@@ -32,6 +32,7 @@ func busy() Status {
 		Reports:  map[string]uint64{},
 		Rules:    []Rule{{From: "loopback", Refused: 201}, {From: "private", Refused: 202}, {Refused: 203}},
 		Gateway:  Gateway{Listeners: []GatewayListener{{"tcp", "[::]:9003", 4}, {"wss", "[::]:9004", 5}}, Connections: 11, Limit: 1000, Accepted: 601, Ended: map[string]uint64{"left": 602, "stuck": 603}},
+		Talks:    []Talk{{PerSecond: 47123}, {PerSecond: 1200}},
 		Buffers:  Buffers{Receive: 301, ReceiveUsed: 302, Send: 303, SendUsed: 304},
 		Cluster:  busyCluster(),
 	}
@@ -110,7 +111,7 @@ func TestMetricsTellTheStatus(t *testing.T) {
 		"no_receiver_datagrams_total": 112, "due_datagrams_total": 113, "bans": 2,
 		"delivered_datagrams_total": 105, "delivered_bytes_total": 106, "answers_total": 107, "answer_bytes_total": 108,
 		"stray_errors_total": 109, "peers_joined_total": 110, "peers_left_total": 111,
-		"peers kind=learned": 12, "peers kind=static": 2, "peers_limit": 10000, "peers_quarantined": 3, "senders": 7,
+		"peers kind=learned": 12, "peers kind=static": 2, "peers_limit": 10000, "talks": 2, "talk_datagrams_per_second": 47123, "peers_quarantined": 3, "senders": 7,
 		"refused_datagrams_total rule=access[0]": 201, "refused_datagrams_total rule=access[1]": 202, "refused_datagrams_total rule=none": 203,
 		"receive_buffer_bytes": 301, "receive_buffer_used_bytes": 302, "send_buffer_bytes": 303, "send_buffer_used_bytes": 304,
 		"start_time_seconds": 1_700_000_000.5, "ready": 1,

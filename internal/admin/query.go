@@ -54,7 +54,7 @@ func (q Query) Values() url.Values {
 }
 
 // peerStates are the states that a peer can have.
-var peerStates = []string{"ok", "quarantined", "held", "cut", "banned", "overloading", "failing", "silent"}
+var peerStates = []string{"ok", "quarantined", "cut", "banned", "overloading", "failing", "silent"}
 
 // peerKinds are the kinds of peers; the connected ones are learned ones, too.
 // Senders are listed with them.

@@ -55,7 +55,7 @@ func TestABadQueryIsToldWhatWouldBeRight(t *testing.T) {
 		"offset=-1":                    `offset is "-1"; want a number from 0 to 2147483647`,
 		"limit=5&limit=6":              `"limit" is there 2 times; want it once`,
 		"sort=speed":                   `sort: unknown field "speed"; want one of address, delivered, `,
-		"state=dead":                   `state: unknown word "dead"; want one of ok, quarantined, held, cut, banned, overloading, failing, silent`,
+		"state=dead":                   `state: unknown word "dead"; want one of ok, quarantined, cut, banned, overloading, failing, silent`,
 		"kind=dynamic":                 `kind: unknown word "dynamic"; want one of static, learned, connected`,
 		"page=1":                       `unknown parameter "page"; want offset, limit, sort, search, state or kind`,
 		"search=" + rep("x", 257):      `search has 257 bytes; want 256 at most`,

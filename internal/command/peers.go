@@ -31,11 +31,11 @@ terminal gets bytes, reasons of drops and more; so does a file or a pipe, unless
 COLUMNS in the environment says how wide it is.
 
 States: ok; silent, not heard for three quarters of the expiry; quarantined, it
-cannot be reached and nothing is sent to it; held and cut, it seems to bring back
-what it gets; overloading, it sends more than its fair share of what the relay can
-handle; failing, what was sent to it lately could not leave this machine (no route,
-a firewall, or a client of a gateway that is too slow), or the network reports that
-it did not arrive; banned.
+cannot be reached and nothing is sent to it; cut, it returns what it is sent, and
+that is dropped; overloading, it sends more than its fair share of what the relay
+can handle; failing, what was sent to it lately could not leave this machine (no
+route, a firewall, or a client of a gateway that is too slow), or the network
+reports that it did not arrive; banned.
 
 An address that may only send, from whatever port, is a sender and not a peer. It
 is listed behind the peers, with * as its port.

@@ -157,6 +157,7 @@ func busyStatus() admin.Status {
 			{From: "", May: "nothing", Refused: 2},
 		},
 		Rates:   admin.Rates{Received: 1234.5, ReceivedBytes: 1234567, Delivered: 14800, DeliveredBytes: 12.3e6, Dropped: 0.02},
+		Talks:   []admin.Talk{{A: netip.MustParseAddrPort("192.0.2.7:50001"), B: netip.MustParseAddrPort("192.0.2.19:50001"), PerSecond: 47123}},
 		Buffers: admin.Buffers{Receive: 8 << 20, ReceiveUsed: 1536, Send: 16 << 20},
 		Gateway: admin.Gateway{
 			Listeners:   []admin.GatewayListener{{Transport: "tcp", Listen: "[::]:9000", Clients: 11}, {Transport: "wss", Listen: "192.0.2.1:9443", Clients: 1}},

@@ -17,8 +17,10 @@ import (
 const statusDescription = `Says in a screenful what a running relay does: where it listens and since when,
 how many peers there are, what passes in a second and in all, every reason for
 which datagrams were dropped and what to do about it, the access rules that
-refused some, and how full the socket's buffers are. If the relay is a node of a
-cluster, it says how many other nodes are here, and what is wrong.
+refused some, and how full the socket's buffers are. Pairs of peers that answer
+each other more than a thousand times per second, perhaps in a loop, are named. If
+the relay is a node of a cluster, it says how many other nodes are here, and what
+is wrong.
 
 Datagrams that come in count once, those that go out once for each receiver. The
 counts are since the start, those of rules since the last reload. Figures per
@@ -110,6 +112,7 @@ func (s toldStatus) lines(int) []string {
 	if s.Peers.Banned > 0 {
 		add("", "%s static and banned: udprelay peers --state banned", counted(s.Peers.Banned))
 	}
+	lines = append(lines, talkLines(s.Talks)...)
 	for _, l := range s.Gateway.Listeners {
 		add("gateway", "%s at %s: %s connected", printable(l.Transport), printable(l.Listen), counted(l.Clients))
 	}
@@ -144,6 +147,24 @@ func nonzero(counts map[string]uint64) map[string]uint64 {
 		}
 	}
 	return some
+}
+
+// talkLines names the pairs of peers that answer each other fastest, and says what
+// to do about them.
+func talkLines(talks []admin.Talk) (lines []string) {
+	if len(talks) == 0 {
+		return nil
+	}
+	shown := talks[:min(len(talks), mostNamed)]
+	label := "talks"
+	for _, talk := range shown {
+		lines = append(lines, labelled(label, "%s and %s answer each other %s times/s", talk.A, talk.B, shortRate(float64(talk.PerSecond))))
+		label = ""
+	}
+	if more := len(talks) - len(shown); more > 0 {
+		lines = append(lines, labelled("", "and %s: udprelay status --json has all", numbered(more, "more pair", "more pairs")))
+	}
+	return append(lines, labelled("", "perhaps in a loop; limits.peer_datagrams_per_second bounds it"))
 }
 
 // endedConnections says how many connections to the gateways were refused and how
@@ -195,12 +216,12 @@ var dropHints = map[relay.Drop]string{
 	relay.DropBadProof:         "proof forged, late, or of another secret",
 	relay.DropJoinRate:         "over peers.joins_per_second or _per_address",
 	relay.DropPeerRate:         "the sender is over limits.peer_*_per_second",
-	relay.DropStorm:            "a loop: the sender brings back what it gets",
+	relay.DropStorm:            "a loop: the sender returns what it is sent",
+	relay.DropWithheld:         "a few, to find out if a peer returns them",
 	relay.DropOverload:         "set limits.peer_datagrams_per_second, or add CPU",
 	relay.DropReceiveQueueFull: "raise socket.receive_buffer, or add CPU",
 	relay.DropEgressLimit:      "over limits.egress_bytes_per_second",
 	relay.DropQuarantined:      "the receiver cannot be reached",
-	relay.DropHeld:             "paused, to see if it brings back what it gets",
 	relay.DropTooBig:           "longer than the way to the receiver carries",
 	relay.DropFiltered:         "a firewall on this machine forbids it",
 	relay.DropUnreachable:      "no route to the receiver",

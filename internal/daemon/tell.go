@@ -43,6 +43,7 @@ func (d *daemon) Status() admin.Status {
 		Drops:   make(map[string]uint64),
 		Reports: make(map[string]uint64),
 		Rates:   d.sampler.relayRates(),
+		Talks:   []admin.Talk{}, // a list in JSON, too
 		Gateway: d.tellGateway(),
 		Cluster: d.node.tell(),
 	}
@@ -62,6 +63,9 @@ func (d *daemon) Status() admin.Status {
 		status.Rules = append(status.Rules, told)
 	}
 	status.Peers.Senders = len(table.Senders())
+	for _, talk := range d.relay.Talks() {
+		status.Talks = append(status.Talks, admin.Talk(talk))
+	}
 	for _, p := range table.Peers() {
 		if p.MayReceive() {
 			status.Peers.Receivers++

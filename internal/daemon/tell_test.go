@@ -63,6 +63,9 @@ func TestTheFiguresAreOfWhatHappens(t *testing.T) {
 	if status.Counters != want {
 		t.Errorf("want %+v, got %+v", want, status.Counters)
 	}
+	if status.Talks == nil || len(status.Talks) > 0 {
+		t.Errorf("want an empty list of talks, got %#v", status.Talks)
+	}
 	if status.Drops["rule"] != 2 || status.Drops["may_not_send"] != 1 {
 		t.Errorf("want 2 refused and 1 that may not send, got %v", status.Drops)
 	}

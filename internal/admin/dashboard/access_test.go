@@ -163,6 +163,7 @@ func TestStrangers(t *testing.T) {
 		s.rules[0].From, s.rules[0].May, s.rules[0].Join = evil, evil, evil
 		s.drops[evil], s.drops["__proto__"], s.drops["constructor"] = 7, 8, 9
 		s.version = evil
+		s.talks = []talk{{evil, evil, 5000}}
 	})
 	p := pagetest.Open(t, s.url(), pagetest.Options{})
 	p.Live()
@@ -170,6 +171,7 @@ func TestStrangers(t *testing.T) {
 	p.WaitText("version", evil)
 	p.Wait(`document.querySelector("#rule-rows td").textContent === %s`, pagetest.Quote(evil))
 	p.Wait(`document.querySelector("#drop-rows [data-reason=constructor]").textContent.startsWith("constructor")`)
+	p.WaitText("talk-list", evil+" and "+evil+" (5,000 times per second)")
 	p.Details("10.0.0.8:40007")
 	if n := pagetest.Eval[int](p, `document.querySelectorAll("img").length`); n != 0 {
 		t.Errorf("%d pictures", n)

@@ -30,21 +30,21 @@ func TestLiveFigures(t *testing.T) {
 	p := pagetest.Open(t, s.url(), pagetest.Options{})
 	p.Live()
 	empty := p.Inked()
-	s.step(1234, map[string]uint64{"no_buffer": 40, "held": 10})
+	s.step(1234, map[string]uint64{"no_buffer": 40, "too_big": 10})
 	p.WaitText("received-rate", "1,234")
 	p.WaitText("received-bytes-rate", "247 kB/s")
 	p.WaitText("delivered-rate", "123,400")
 	p.WaitText("delivered-bytes-rate", "24.7 MB/s")
 	p.WaitText("dropped-rate", "50")
 	p.WaitText("dropped-most", "mostly no_buffer (80.0 %)")
-	held := `document.querySelector("#drop-rows [data-reason=held]").innerText.replace(/\s+/g, " ").trim()`
-	p.Wait(`%s === "held out 10 10 <0.1 %%"`, held)
+	tooBig := `document.querySelector("#drop-rows [data-reason=too_big]").innerText.replace(/\s+/g, " ").trim()`
+	p.Wait(`%s === "too_big out 10 10 <0.1 %%"`, tooBig)
 	for range 60 {
 		s.step(617, nil)
 	}
 	p.WaitText("received-rate", "617")
 	p.WaitText("dropped-rate", "0")
-	p.Wait(`%s === "held out 10 0 <0.1 %%"`, held)
+	p.Wait(`%s === "too_big out 10 0 <0.1 %%"`, tooBig)
 	for i, n := range p.Inked() {
 		if n <= empty[i] {
 			t.Errorf("chart %d has %d pixels with traffic, and had %d without", i, n, empty[i])

@@ -32,6 +32,7 @@ type standIn struct {
 	drops   map[string]uint64
 	rates   map[string]float64 // of the last second
 	cluster map[string]any     // nil: the daemon is too old to know of one
+	talks   []talk             // the fastest first
 	streams map[chan []byte]bool
 	refuse  bool          // streams, as with 32 of them
 	whys    string        // the last address asked why
@@ -45,6 +46,12 @@ type rule struct {
 	Join    string `json:"join"`
 	Refused uint64 `json:"refused"`
 	Peers   int    `json:"peers"`
+}
+
+type talk struct {
+	A         string `json:"a"`
+	B         string `json:"b"`
+	PerSecond uint64 `json:"per_second"`
 }
 
 type peer struct {
@@ -89,8 +96,8 @@ func startStandIn(t testing.TB, n int) *standIn {
 		rates: map[string]float64{"received": 0, "received_bytes": 0, "delivered": 0, "delivered_bytes": 0, "dropped": 0},
 	}
 	for _, reason := range []string{
-		"rule", "banned", "table_full", "address_full", "never_a_peer", "may_not_send", "unproven", "bad_proof", "join_rate", "peer_rate", "storm", "overload",
-		"receive_queue_full", "egress_limit", "quarantined", "held", "too_big", "filtered", "unreachable", "no_buffer", "queue_full", "disconnected", "stopped", "send_failed",
+		"rule", "banned", "table_full", "address_full", "never_a_peer", "may_not_send", "unproven", "bad_proof", "join_rate", "peer_rate", "storm", "withheld", "overload",
+		"receive_queue_full", "egress_limit", "quarantined", "too_big", "filtered", "unreachable", "no_buffer", "queue_full", "disconnected", "stopped", "send_failed",
 	} {
 		s.drops[reason] = 0
 	}
@@ -124,7 +131,7 @@ func somePeers(n int, now time.Time) []peer {
 		case i == 27:
 			p.Transport, p.JoinedBy, p.Expires = "wss", "connection", nil
 		case i == 33:
-			p.State = "held"
+			p.State = "cut"
 		}
 		list = append(list, p)
 	}
@@ -286,6 +293,7 @@ func (s *standIn) status() []byte {
 		},
 		"counters": s.counts, "drops": s.drops, "rules": s.rules,
 		"rates":   s.rates,
+		"talks":   append([]talk{}, s.talks...),
 		"buffers": map[string]int{"receive": 8 << 20, "receive_used": 213_504, "send": 8 << 20, "send_used": 2_621_440},
 	}
 	if s.cluster != nil {

@@ -9,8 +9,7 @@ import { explain } from "./reasons.js";
 export const states = {
   ok: "takes part",
   quarantined: "the network says that it cannot be reached; it is tried again within 16 seconds, and at once when it is heard",
-  held: "left out for a moment, to see whether it only brings back what it gets",
-  cut: "cut off, because it brings back what was relayed already",
+  cut: "part of a loop: it returns what it is sent, and that is dropped; everything else it sends is relayed",
   overloading: "sends more than its fair share of what the relay can handle; the excess was dropped in the last seconds",
   failing: "what was sent to it lately did not leave this machine (there is no route, or a firewall forbids it), or the network reports that it did not arrive",
   silent: "not heard for most of the time after which it is forgotten",

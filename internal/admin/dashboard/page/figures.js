@@ -1,6 +1,6 @@
 // The header, and the figures of now.
 
-import { id, setText } from "./dom.js";
+import { element, id, setText } from "./dom.js";
 import { bytes, count, duration, memory, rate, share } from "./format.js";
 
 const set = (name, text) => setText(id(name), text);
@@ -14,6 +14,26 @@ export function showHeader(status) {
   id("listen").title = status.way ? "sends by " + status.way : "";
   document.title = "udprelay " + status.listen;
   id("unready").hidden = status.ready !== false;
+}
+
+const mostTalks = 3; // pairs that are named
+
+let talksNamed = ""; // as they were named last
+
+/** showTalks names the pairs of peers that answer each other, of many those that
+ * do so fastest. A screen reader says a pair when it is new, not each new rate;
+ * so the order is that of the addresses. */
+export function showTalks(talks) {
+  const shown = talks.slice(0, mostTalks).sort((x, y) => (x.a + x.b < y.a + y.b ? -1 : 1));
+  const names = shown.map((t) => `${t.a} and ${t.b}`);
+  if (talks.length > shown.length) names.push(`and ${count(talks.length - shown.length)} more`);
+  const list = id("talk-list");
+  if (talksNamed !== names.join()) {
+    talksNamed = names.join();
+    list.replaceChildren(...names.flatMap((name, i) => [i > 0 ? "; " : "", name, element("span", { "aria-live": "off" })]));
+  }
+  shown.forEach((t, i) => setText(list.children[i], ` (${rate(t.per_second)} times per second)`));
+  id("talks").hidden = shown.length === 0;
 }
 
 /** showFigures shows the status and the rates of now. */

@@ -4,7 +4,7 @@ import { Chart, chartTable } from "./chart.js";
 import { showCluster } from "./cluster.js";
 import { id, setText } from "./dom.js";
 import { showDrops, showRules } from "./drops.js";
-import { showFigures, showHeader } from "./figures.js";
+import { showFigures, showHeader, showTalks } from "./figures.js";
 import { bytes, clock, rate } from "./format.js";
 import { History } from "./history.js";
 import { Stream } from "./stream.js";
@@ -29,6 +29,7 @@ const peers = new PeerTable(() => past.now(), () => state === "live" && !paused)
 function show() {
   if (latest === null || paused || document.hidden) return;
   showHeader(latest);
+  showTalks(latest.talks ?? []);
   showFigures(latest, past.rates);
   showDrops(latest.drops, past.rates.drops);
   showRules(latest.rules);
