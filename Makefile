@@ -28,12 +28,16 @@ WITHOUT = openbsd/amd64 linux/s390x
 # code hardly anything runs beside anything. Each test is in one of them at least.
 #
 # Tests wait more than they compute, so one package more than there are processors
-# is tested at a time, and the one that takes longest comes first.
-TESTING = $(GOTESTSUM) -- -count=1 -p $$(($$(getconf _NPROCESSORS_ONLN) + 1))
+# is tested at a time, and the one that takes longest comes first. Both runs take
+# place, whatever the first one finds. The timeout is for tests that hang, and not
+# for slow machines.
+TESTING = $(GOTESTSUM) -- -count=1 -timeout 2h -p $$(($$(getconf _NPROCESSORS_ONLN) + 1))
 
 test: test-packages
-	$(TESTING) $$(go list ./relay ./... | grep -v -e /filetransfer -e /internal/client -e /internal/command)
-	$(TESTING) -race $$(go list ./relay ./... | grep -v -e /packaging -e /dashboard -e /compare)
+	@failed=""; \
+	$(TESTING) $$(go list ./relay ./... | grep -v -e /filetransfer -e /internal/client -e /internal/command) || failed=" without"; \
+	$(TESTING) -race $$(go list ./relay ./... | grep -v -e /packaging -e /dashboard -e /compare) || failed="$$failed with"; \
+	test -z "$$failed" || { echo "tests failed in the run$${failed} the race detector"; exit 1; }
 
 # On Debian, the programs that tests drive are installed; elsewhere it is said
 # which are missing, and their tests are skipped.
