@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"udprelay/internal/testwait"
 )
 
 func TestAStopLetsWhatIsBeingDoneFinish(t *testing.T) {
@@ -30,7 +32,7 @@ func TestAStopLetsWhatIsBeingDoneFinish(t *testing.T) {
 	stopped := make(chan struct{})
 	go func() { stop(); close(stopped) }()
 	// The listener is closed first, so that nothing new begins.
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testwait.Patience); ; time.Sleep(time.Millisecond) {
 		conn, err := net.Dial("unix", client.Socket)
 		if err != nil {
 			break
@@ -79,7 +81,7 @@ func TestWhoHasNotAskedHoldsUpNoStop(t *testing.T) {
 			t.Errorf("after %q: want the stop not held up", text)
 			<-stopped
 		}
-		conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		conn.SetReadDeadline(time.Now().Add(testwait.Patience))
 		if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("after %q: want the connection closed", text)
 		}
@@ -125,7 +127,7 @@ func TestAStopDoesNotWaitForEver(t *testing.T) {
 		if err != nil {
 			t.Errorf("serve: %v", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(testwait.Patience):
 		t.Error("want an end although a request is being done")
 	}
 	if err := <-asked; err == nil || !strings.HasSuffix(err.Error(), ": it ended before it answered") {

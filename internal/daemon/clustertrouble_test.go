@@ -4,12 +4,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 
 	"udprelay/internal/admin"
 	"udprelay/internal/config"
+	"udprelay/internal/testwait"
 )
 
 // startNATS runs a NATS server until the test ends.
@@ -24,7 +24,7 @@ func startNATS(t *testing.T, options *server.Options) *server.Server {
 		s.Shutdown()
 		s.WaitForShutdown()
 	})
-	if !s.ReadyForConnections(10 * time.Second) {
+	if !s.ReadyForConnections(testwait.Patience) {
 		t.Fatal("want a NATS server that listens")
 	}
 	return s

@@ -17,6 +17,7 @@ import (
 	"udprelay/internal/admin/dashboard/pagetest"
 	"udprelay/internal/programtest"
 	"udprelay/internal/testneed"
+	"udprelay/internal/testwait"
 )
 
 // quiet is what all daemons of the tests have: no control, and no state but
@@ -89,7 +90,7 @@ func (d *daemon) start(relay, http string) {
 func (d *daemon) logged(pattern string) string {
 	d.t.Helper()
 	line := regexp.MustCompile(pattern)
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testwait.Patience); ; time.Sleep(time.Millisecond) {
 		d.mu.Lock()
 		text := d.log.String()
 		d.mu.Unlock()
@@ -118,7 +119,7 @@ func (d *daemon) stop() {
 	}
 	select {
 	case <-d.end:
-	case <-time.After(10 * time.Second):
+	case <-time.After(testwait.Patience):
 		d.t.Error("the daemon does not stop")
 		d.process.Process.Kill()
 		<-d.end

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"udprelay/internal/testwait"
 )
 
 // Every size around a block, every name, both ways: what comes is what was sent.
@@ -227,7 +229,7 @@ func TestTooManyAtOnce(t *testing.T) {
 	}
 	first.CloseWrite()
 	p.next(t)
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testwait.Patience); ; time.Sleep(time.Millisecond) {
 		if _, err = sender.Send(t.Context(), path, ""); err == nil {
 			break
 		}

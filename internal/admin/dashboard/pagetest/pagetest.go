@@ -22,11 +22,12 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"udprelay/internal/testneed"
+	"udprelay/internal/testwait"
 )
 
 // Patience is how long a test waits for what must happen. The page itself takes
 // 8 seconds to see that a daemon is silent which still has its socket.
-const Patience = 20 * time.Second
+const Patience = testwait.Patience
 
 // names of Chromium's program, the first that is there is used.
 var names = []string{"chromium", "chromium-browser", "google-chrome"}
