@@ -66,7 +66,7 @@ func (l *liveTalk) hear(i int) {
 		c.conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 		n, err := c.conn.Read(buffer)
 		if err != nil {
-			if time.Since(waited) > 5*time.Second {
+			if time.Since(waited) > patience {
 				l.t.Errorf("want all that the %d live peers say, %d each, at live peer %d; got %d, and then %v", len(l.clients), l.each.Load(), i, next, err)
 				return
 			}
