@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"strings"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
