@@ -75,7 +75,7 @@ func (d clusterDaemon) status(t *testing.T) admin.Status {
 		if status.Now.After(began) {
 			return status
 		}
-		if time.Since(began) > 10*time.Second {
+		if time.Since(began) > testwait.Patience {
 			t.Fatal("want a status of now; got one of before again and again")
 		}
 		time.Sleep(time.Millisecond)

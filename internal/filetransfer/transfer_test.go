@@ -242,7 +242,7 @@ func TestTooManyAtOnce(t *testing.T) {
 
 // A sender that is silent is let go, wherever it is.
 func TestSilentSenders(t *testing.T) {
-	p := receiving(t, t.TempDir(), func(r *Receiver) { r.Timeout = 100 * time.Millisecond })
+	p := receiving(t, t.TempDir(), func(r *Receiver) { r.Timeout = time.Second })
 	for _, said := range []string{"", "x\n", "y\nbytes", magic + "9 z\nbytes", magic + "5 z\nbytes"} {
 		c := dial(t, p.address)
 		say(t, c, said)
