@@ -68,7 +68,7 @@ func Open(t testing.TB, address string, o Options) *Page {
 	}
 	p := &Page{t: t, address: address}
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(program), chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(o.Width, o.Height), chromedp.WSURLReadTimeout(time.Minute))
+		chromedp.ExecPath(program), chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(o.Width, o.Height), chromedp.WSURLReadTimeout(Patience))
 	if os.Geteuid() == 0 {
 		options = append(options, chromedp.NoSandbox) // root cannot have it
 	}
@@ -144,7 +144,7 @@ func (p *Page) note(event any) {
 // run runs an action with a deadline.
 func run[T any](p *Page, action chromedp.Action[T]) T {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(p.ctx, Patience)
 	defer cancel()
 	result, err := chromedp.Run(ctx, action)
 	if err != nil {
