@@ -32,7 +32,7 @@ var (
 // await waits until ok holds.
 func await(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	testwait.Until(t, ok, "want "+what)
+	testwait.Until(t, ok, what+": not so")
 }
 
 func newRecorder(t testing.TB, options Options) *Recorder {

@@ -27,7 +27,7 @@ const patience = testwait.Patience
 // await waits until ok holds.
 func await(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	testwait.Until(t, ok, "want "+what)
+	testwait.Until(t, ok, what+": not so")
 }
 
 // startRelay returns a relay on the loopback interface that runs until the test
