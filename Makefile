@@ -1,4 +1,5 @@
 # make test      all tests, with the race detector and, where it matters, without
+# make test-slow the same with a quarter of a processor, which shows what depends on speed: root
 # make lint      formatting, vet, staticcheck, tidy modules
 # make fuzz      each fuzz target for FUZZTIME
 # make bench     the Go benchmarks, in a form that benchstat compares
@@ -19,7 +20,7 @@ FUZZTIME   ?= 100000x
 OTHERS  = darwin/arm64 windows/amd64 freebsd/amd64 linux/arm64 linux/386
 WITHOUT = openbsd/amd64 linux/s390x
 
-.PHONY: test test-packages lint others fuzz bench compare packages test-systemd
+.PHONY: test test-slow test-packages lint others fuzz bench compare packages test-systemd
 
 # The first run has the tests that the race detector would disturb: of
 # allocations, and the million datagrams. It leaves out packages without such
@@ -38,6 +39,11 @@ test: test-packages
 	$(TESTING) $$(go list ./relay ./... | grep -v -e /filetransfer -e /internal/client -e /internal/command) || failed=" without"; \
 	$(TESTING) -race $$(go list ./relay ./... | grep -v -e /packaging -e /dashboard -e /compare) || failed="$$failed with"; \
 	test -z "$$failed" || { echo "tests failed in the run$${failed} the race detector"; exit 1; }
+
+# Built at full speed, as that is not what it is about.
+test-slow: test-packages
+	go test -run '^$$' ./... >/dev/null && go test -race -run '^$$' ./... >/dev/null
+	.ci/slow $(MAKE) test
 
 # On Debian, the programs that tests drive are installed; elsewhere it is said
 # which are missing, and their tests are skipped.
