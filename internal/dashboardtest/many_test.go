@@ -31,7 +31,7 @@ const (
 var manyConfiguration = fmt.Sprintf(`
 admin: {socket: none}
 state: {file: none}
-peers: {max: %d, max_per_address: 0, joins_per_second: 0, joins_per_second_per_address: 0, expiry: 1h}
+peers: {max: %d, max_per_address: 0, joins_per_second: 0, joins_per_second_per_address: 0}
 `, manyPeers)
 
 // crowd is sockets that have many addresses each.
