@@ -140,12 +140,12 @@ func TestAStopDoesNotWaitForEver(t *testing.T) {
 }
 
 func TestNoRequestBeginsAfterTheEnd(t *testing.T) {
-	r := &requests{finished: make(chan struct{})}
-	if !r.begin() {
+	r := &requests{finished: make(chan struct{}), unsent: make(map[net.Conn]bool)}
+	if !r.begin(nil) {
 		t.Error("want a request to begin")
 	}
 	r.end()
-	if r.begin() {
+	if r.begin(nil) {
 		t.Error("want none to begin after the end")
 	}
 	select {
@@ -155,4 +155,37 @@ func TestNoRequestBeginsAfterTheEnd(t *testing.T) {
 	}
 	r.done()
 	<-r.finished
+}
+
+// The end of an answer in parts, such as a recording, is sent before the stop closes
+// the connection.
+func TestAStopEndsStreamsInOrder(t *testing.T) {
+	for n := range 200 {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		handler := http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+			io.WriteString(w, "begin")
+			_ = http.NewResponseController(w).Flush()
+			<-request.Context().Done()
+			io.WriteString(w, "end")
+		})
+		ctx, cancel := context.WithCancel(context.Background())
+		served := make(chan error, 1)
+		go func() { served <- serveHandler(ctx, listener, handler, slog.New(slog.DiscardHandler), finishTimeout) }()
+		response, err := http.Get("http://" + listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		got, err := io.ReadAll(response.Body)
+		if err != nil || string(got) != "beginend" {
+			t.Fatalf("stop %d: want the whole answer; got %q, %v", n, got, err)
+		}
+		response.Body.Close()
+		if err := <-served; err != nil {
+			t.Fatal(err)
+		}
+	}
 }
