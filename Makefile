@@ -1,4 +1,5 @@
 # make test      all tests, with the race detector and, where it matters, without
+# make test-slow the same with a quarter of a processor, which shows what depends on speed: root
 # make test-386  what counts and does sums, as a 32-bit program
 # make lint      formatting, vet, staticcheck, tidy modules
 # make fuzz      each fuzz target for FUZZTIME
@@ -20,21 +21,31 @@ FUZZTIME   ?= 100000x
 OTHERS  = darwin/arm64 windows/amd64 freebsd/amd64 linux/arm64 linux/386
 WITHOUT = openbsd/amd64 linux/s390x
 
-.PHONY: test test-386 test-packages lint others fuzz bench compare packages test-systemd
+.PHONY: test test-slow test-386 test-packages lint others fuzz bench compare packages test-systemd
 
 # The first run has the tests that the race detector would disturb: of
 # allocations, and the million datagrams. It leaves out packages without such
 # tests whose tests take long, for they wait for programs and networks. The second
-# leaves out the packages, the dashboard and the comparison of relays, in whose
-# code hardly anything runs beside anything. Each test is in one of them at least.
+# leaves out the packages, the dashboard, the comparison of relays and the watch for
+# storms, in whose code hardly anything runs beside anything. Each test is in one of them at least.
 #
 # Tests wait more than they compute, so one package more than there are processors
-# is tested at a time, and the one that takes longest comes first.
-TESTING = $(GOTESTSUM) -- -count=1 -p $$(($$(getconf _NPROCESSORS_ONLN) + 1))
+# is tested at a time, and the one that takes longest comes first. Both runs take
+# place, whatever the first one finds. The timeout is for tests that hang, and not
+# for slow machines.
+TESTING = $(GOTESTSUM) -- -count=1 -timeout 2h -p $$(($$(getconf _NPROCESSORS_ONLN) + 1))
 
 test: test-packages
-	$(TESTING) $$(go list ./relay ./... | grep -v -e /filetransfer -e /internal/client -e /internal/command)
-	$(TESTING) -race $$(go list ./relay ./... | grep -v -e /packaging -e /dashboard -e /compare)
+	@plain=passed race=passed; \
+	$(TESTING) $$(go list ./relay ./... | grep -v -e /filetransfer -e /internal/client -e /internal/command) || plain=failed; \
+	$(TESTING) -race $$(go list ./relay ./... | grep -v -e /packaging -e /dashboard -e /compare -e /storm) || race=failed; \
+	echo "without the race detector: $$plain; with it: $$race"; \
+	test $$plain,$$race = passed,passed
+
+# Built at full speed, as that is not what it is about.
+test-slow: test-packages
+	go test -run '^$$' ./... >/dev/null && go test -race -run '^$$' ./... >/dev/null
+	.ci/slow $(MAKE) test
 
 # On Debian, the programs that tests drive are installed; elsewhere it is said
 # which are missing, and their tests are skipped.

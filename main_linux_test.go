@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/net/ipv4"
+
+	"udprelay/internal/testwait"
 )
 
 // TestMemoryStaysSmall runs the program with 100 and with 100,000 learned
@@ -141,7 +143,7 @@ func (r *running) say(t *testing.T, count int) {
 func (r *running) awaitDrained(t *testing.T) {
 	t.Helper()
 	queue := regexp.MustCompile(fmt.Sprintf(`0100007F:%04X 00000000:0000 \S+ [0-9A-F]{8}:([0-9A-F]{8})`, r.addr.Port))
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Microsecond) {
+	for deadline := time.Now().Add(testwait.Patience); time.Now().Before(deadline); time.Sleep(100 * time.Microsecond) {
 		table, err := os.ReadFile("/proc/net/udp")
 		if err != nil {
 			t.Fatal(err)

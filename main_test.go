@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"udprelay/internal/testwait"
 )
 
 func TestMain(m *testing.M) {
@@ -62,7 +64,7 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	pattern := regexp.MustCompile("(?m)" + args[1])
 	var content []byte
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(testwait.Patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if content, _ = os.ReadFile(ts.MkAbs(args[0])); pattern.Match(content) {
 			return
 		}

@@ -197,12 +197,12 @@ func (t *Table) insert(p *Peer, may May, proof Join, rule *RuleTally, heard int6
 		banned := t.bans.covering(p.addr.Addr(), p.joined) != nil
 		p.setRights(may, proof, banned, NoRule)
 	}
-	if !p.Connected() {
-		t.index.add(p)
-	}
 	t.all.append(p)
 	if p.receives() {
 		t.receivers.append(p)
+	}
+	if !p.Connected() {
+		t.index.add(p) // last: whoever finds it by its address finds it in the lists, too
 	}
 	return p
 }

@@ -39,8 +39,9 @@ func TestCookieComesFromTheAddressOfTheInterfaceThatWasAsked(t *testing.T) {
 	other := newMachine(t)
 	other.connect(t, 0)
 	other.connect(t, 1)
-	nettest.IP(t, "address add 10.77.0.2/24 dev cable0", "address add fd77:0::2/64 dev cable0 nodad", "address add fe80::77:1/64 dev cable0 nodad")
-	other.IP(t, "address add fe80::77:2/64 dev cable0 nodad")
+	nettest.IP(t, "address add 10.77.0.2/24 dev cable0", "address add fd77:0::2/64 dev cable0 nodad")
+	nettest.AwaitAddress(t, "fd77:0::2")
+	other.linkLocal(t)
 	const zone = "%100" // cable0
 	eachWay(t, func(t *testing.T, w way) {
 		for _, place := range []string{onAll4, onAll} {

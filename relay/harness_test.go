@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"udprelay/internal/testneed"
+	"udprelay/internal/testwait"
 	"udprelay/peers"
 )
 
 // patience is how long a test waits for what must come. It decides only how
 // late a failure is told.
-const patience = 30 * time.Second
+const patience = testwait.Patience
 
 // A way is how datagrams leave, and so which code is under test.
 type way struct {
@@ -152,14 +153,7 @@ func near(r *Relay) netip.AddrPort {
 // and says what was wanted and got.
 func await(t testing.TB, ok func() bool, what any) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			if f, isFunc := what.(func() string); isFunc {
-				what = f()
-			}
-			t.Fatalf("%v (for %v)", what, patience)
-		}
-	}
+	testwait.Until(t, ok, what)
 }
 
 // awaitStats waits until the counts of r are as ok wants them.

@@ -2,36 +2,11 @@ package relay
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"testing"
-	"time"
 
 	"udprelay/internal/nettest"
 )
-
-// awaitAddress waits until what is sent to addr, of this host, is received: of
-// IPv6, the kernel makes the route to an address a moment after ip(8) has said
-// that it is there, also without duplicate address detection.
-func awaitAddress(t testing.TB, addr string) {
-	t.Helper()
-	await(t, func() bool { return isLocal(addr) }, "want "+addr+" to be an address of this host; it is none")
-}
-
-// isLocal reports whether what is sent to addr comes back to this host.
-func isLocal(addr string) bool {
-	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(addr), 0)))
-	if err != nil {
-		return false
-	}
-	defer conn.Close()
-	if _, err := conn.WriteTo([]byte("x"), conn.LocalAddr()); err != nil {
-		return false
-	}
-	conn.SetReadDeadline(time.Now().Add(time.Millisecond))
-	_, err = conn.Read(make([]byte, 1))
-	return err == nil
-}
 
 // A machine is another host, whose clients talk to relays of this one.
 type machine struct{ *nettest.Machine }
@@ -69,14 +44,17 @@ func (m *machine) connect(t testing.TB, n int) {
 			fmt.Sprintf("address add fd77:%d::%d/64 dev %s nodad", n, i, cable))
 	}
 	m.IP(t, append(commands, "link set "+cable+" up")...)
-	awaitAddress(t, fmt.Sprintf("fd77:%d::1", n))
-	await(t, func() (all bool) {
-		m.Do(func() {
-			all = true
-			for i := 11; i <= 16; i++ {
-				all = all && isLocal(fmt.Sprintf("fd77:%d::%d", n, i))
-			}
-		})
-		return all
-	}, "want the addresses of the other machine to be there; they are not")
+	nettest.AwaitAddress(t, fmt.Sprintf("fd77:%d::1", n))
+	for i := 11; i <= 16; i++ {
+		m.AwaitAddress(t, fmt.Sprintf("fd77:%d::%d", n, i))
+	}
+}
+
+// linkLocal gives both ends of cable 0 link-local addresses, fe80::77:1 here.
+func (m *machine) linkLocal(t testing.TB) {
+	t.Helper()
+	nettest.IP(t, "address add fe80::77:1/64 dev cable0 nodad")
+	m.IP(t, "address add fe80::77:2/64 dev cable0 nodad")
+	nettest.AwaitAddress(t, "fe80::77:1%100")
+	m.AwaitAddress(t, "fe80::77:2%100")
 }

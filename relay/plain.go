@@ -131,15 +131,21 @@ func (s *plainSocket) limit([]fairqueue.Limit) bool { return false }
 func (s *plainSocket) pressure() (uint64, fairqueue.Outside) { return 0, fairqueue.Outside{} }
 
 func (s *plainSocket) answer(to netip.AddrPort, source *peers.Source, payload []byte) bool {
-	now := time.Now()
-	if now.Before(s.answersAfter) || s.conn.SetWriteDeadline(now.Add(plainSendWait)) != nil {
+	now, control := time.Now(), controlOf(source, to.Addr(), s.own.host.Load())
+	if now.Before(s.answersAfter) {
 		return false
 	}
-	_, _, err := s.conn.WriteMsgUDPAddrPort(payload, controlOf(source, to.Addr(), s.own.host.Load()), to)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		s.answersAfter = now.Add(time.Second) // there is no room, and peers need it
+	// As in write, a deadline that is over may mean that nothing was tried.
+	for range plainSendWaits {
+		if s.conn.SetWriteDeadline(time.Now().Add(plainSendWait)) != nil {
+			return false
+		}
+		if _, _, err := s.conn.WriteMsgUDPAddrPort(payload, control, to); !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err == nil
+		}
 	}
-	return err == nil
+	s.answersAfter = now.Add(time.Second) // there is no room, and peers need it
+	return false
 }
 
 func (s *plainSocket) destination(oob []byte) netip.Addr {

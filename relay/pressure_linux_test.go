@@ -17,8 +17,7 @@ var missing, found = []string{"10.77.0.99", "fd77:0::99", "fe80::77:99%100"}, []
 // lookFor has the kernel look for the missing neighbours, and know the found.
 func lookFor(t testing.TB, other *machine) {
 	t.Helper()
-	nettest.IP(t, "address add fe80::77:1/64 dev cable0 nodad")
-	other.IP(t, "address add fe80::77:2/64 dev cable0 nodad")
+	other.linkLocal(t)
 	for _, host := range append(missing, found...) {
 		to := netip.AddrPortFrom(netip.MustParseAddr(host), 9000)
 		newClient(t, to).send("is anybody there?")

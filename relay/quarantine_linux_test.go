@@ -106,8 +106,7 @@ func TestPeerWhoseMachineGoesAwayIsHeldUntilItIsBack(t *testing.T) {
 	// The kernel tells of 50 datagrams at once, of all neighbours together.
 	os.WriteFile("/proc/sys/net/ipv4/icmp_msgs_burst", []byte("100000"), 0)
 	os.WriteFile("/proc/sys/net/ipv4/icmp_msgs_per_sec", []byte("100000"), 0)
-	nettest.IP(t, "address add fe80::77:1/64 dev cable0 nodad")
-	other.IP(t, "address add fe80::77:2/64 dev cable0 nodad")
+	other.linkLocal(t)
 	type room struct {
 		name       string
 		relay      *Relay
@@ -150,7 +149,12 @@ func TestPeerWhoseMachineGoesAwayIsHeldUntilItIsBack(t *testing.T) {
 		}
 	}
 	for _, address := range addresses {
-		other.IP(t, "address add "+address+" dev cable0"+map[bool]string{true: " nodad"}[netip.MustParsePrefix(address).Addr().Is6()])
+		ip := netip.MustParsePrefix(address).Addr()
+		other.IP(t, "address add "+address+" dev cable0"+map[bool]string{true: " nodad"}[ip.Is6()])
+		if ip.IsLinkLocalUnicast() {
+			ip = ip.WithZone("100")
+		}
+		other.AwaitAddress(t, ip.String())
 	}
 	// A machine that was away looks for its neighbours, and so tells them of itself.
 	other.IP(t, "neigh flush dev cable0")
@@ -195,6 +199,10 @@ func routed(t testing.TB) (router, far *machine) {
 		commands = append(commands, fmt.Sprintf("address add 10.88.0.%d/24 dev cable5", i), fmt.Sprintf("address add fd88::%d/64 dev cable5 nodad", i))
 	}
 	far.IP(t, append(commands, "link set cable5 up", "route add default via 10.88.0.1", "route add default via fd88::1")...)
+	router.AwaitAddress(t, "fd88::1")
+	for i := 11; i <= 19; i++ {
+		far.AwaitAddress(t, fmt.Sprintf("fd88::%d", i))
+	}
 	return router, far
 }
 

@@ -237,7 +237,7 @@ func TestRestoredPeerIsAnsweredFromTheAddressThatItKnows(t *testing.T) {
 			for _, gone := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/gone=%t", place, gone), func(t *testing.T) {
 					nettest.IP(t, "address add 10.77.0.2/24 dev cable0", "address add fd77:0::2/64 dev cable0 nodad")
-					awaitAddress(t, "fd77:0::2")
+					nettest.AwaitAddress(t, "fd77:0::2")
 					conn := listen(t, place)
 					keep := dupOf(t, conn)
 					r, err := w.make(conn, defaults())
@@ -263,7 +263,7 @@ func TestRestoredPeerIsAnsweredFromTheAddressThatItKnows(t *testing.T) {
 					nettest.IP(t, "address del 10.77.0.2/24 dev cable0", "address del fd77:0::2/64 dev cable0")
 					if !gone {
 						nettest.IP(t, "address add 10.77.0.2/24 dev cable0", "address add fd77:0::2/64 dev cable0 nodad")
-						awaitAddress(t, "fd77:0::2")
+						nettest.AwaitAddress(t, "fd77:0::2")
 					}
 					next, err := w.make(connOf(t, keep), defaults())
 					if err != nil {

@@ -58,6 +58,7 @@ func TestReplyLeavesFromTheAddressThatWasAskedAmongMoreOnLo(t *testing.T) {
 		return
 	}
 	nettest.IP(t, "address add 127.0.0.2/32 dev lo", "address add 10.99.0.1/32 dev lo", "address add fd99::1/128 dev lo nodad", "address add fd99::2/128 dev lo nodad")
+	nettest.AwaitAddress(t, "fd99::1", "fd99::2")
 	hosts4 := []string{"127.0.0.1", "127.0.0.2", "127.0.0.3", "10.99.0.1"}
 	hosts6 := []string{"::1", "fd99::1", "fd99::2"}
 	eachWay(t, func(t *testing.T, w way) {
@@ -90,13 +91,12 @@ func TestReplyLeavesFromTheAddressOfTheInterfaceThatWasAsked(t *testing.T) {
 	other := newMachine(t)
 	other.connect(t, 0)
 	other.connect(t, 1)
-	other.IP(t, "address add fe80::77:2/64 dev cable0 nodad")
-	nettest.IP(t, "address add fe80::77:1/64 dev cable0 nodad")
+	other.linkLocal(t)
 	const zone = "%100" // cable0
 	for _, second := range []bool{false, true} {
 		if second {
 			nettest.IP(t, "address add 10.77.0.2/24 dev cable0", "address add fd77:0::2/64 dev cable0 nodad")
-			awaitAddress(t, "fd77:0::2")
+			nettest.AwaitAddress(t, "fd77:0::2")
 		}
 		eachWay(t, func(t *testing.T, w way) {
 			for _, place := range []string{onAll4, onAll} {
@@ -137,7 +137,7 @@ func TestPeerWhoseRelayAddressIsGoneStillReceives(t *testing.T) {
 		for _, place := range []string{onAll4, onAll} {
 			t.Run(place, func(t *testing.T) {
 				nettest.IP(t, "address add 10.77.0.2/24 dev cable0", "address add fd77:0::2/64 dev cable0 nodad")
-				awaitAddress(t, "fd77:0::2")
+				nettest.AwaitAddress(t, "fd77:0::2")
 				r := startRelay(t, w, place, defaults())
 				stays := other.client(t, "10.77.0.11", at(r, "10.77.0.1"))
 				stays.join(r)

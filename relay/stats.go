@@ -178,7 +178,6 @@ func (c *counters) publish(t *tally) {
 			counter.Add(n)
 		}
 	}
-	add(&c.received, t.Received)
 	add(&c.receivedBytes, t.ReceivedBytes)
 	add(&c.keepAlives, t.KeepAlives)
 	add(&c.relayed, t.Relayed)
@@ -197,6 +196,8 @@ func (c *counters) publish(t *tally) {
 			c.mu.Unlock()
 		}
 	}
+	// Last, and Stats reads it first: what is received shows with what became of it.
+	add(&c.received, t.Received)
 	*t = tally{}
 }
 

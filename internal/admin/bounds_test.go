@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"udprelay/internal/testwait"
 )
 
 // Who opens connections and says nothing leaves descriptors for others, and
@@ -30,12 +32,12 @@ func TestConnectionsAreBounded(t *testing.T) {
 		idle = append(idle, dial())
 	}
 	one := dial()
-	one.SetReadDeadline(time.Now().Add(10 * time.Second))
+	one.SetReadDeadline(time.Now().Add(testwait.Patience))
 	if n, err := one.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("want the one that is too many closed; got %d bytes, %v", n, err)
 	}
 	idle[0].Close()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testwait.Patience); ; time.Sleep(time.Millisecond) {
 		if _, err := client.Status(t.Context()); err == nil {
 			break
 		} else if time.Now().After(deadline) {
@@ -69,7 +71,7 @@ func TestMalformedQueriesAreRefused(t *testing.T) {
 func TestHeadOfStreamsEnds(t *testing.T) {
 	client, _ := serving(t, &control{})
 	for path, want := range map[string]string{"/api/v1/events": "text/event-stream", "/api/v1/tap": "application/x-pcapng"} {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), testwait.Patience)
 		response, err := client.send(ctx, http.MethodHead, path, nil)
 		if err != nil {
 			t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"udprelay/internal/testneed"
+	"udprelay/internal/testwait"
 	"udprelay/relay"
 )
 
@@ -117,7 +118,7 @@ scrape_configs:
 		return &promServer{at}
 	case <-ended:
 		t.Fatal("prometheus has ended")
-	case <-time.After(30 * time.Second):
+	case <-time.After(testwait.Patience):
 		t.Fatal("prometheus does not listen")
 	}
 	return nil
@@ -158,7 +159,7 @@ func (p *promServer) values(query string) (values []string, err error) {
 // until asks the query until its result is as wanted.
 func (p *promServer) until(t *testing.T, query string, wanted func(values []string) bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(testwait.Patience)
 	for {
 		values, err := p.values(query)
 		if err == nil && wanted(values) {

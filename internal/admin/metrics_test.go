@@ -18,6 +18,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"pgregory.net/rapid"
 
+	"udprelay/internal/testwait"
 	"udprelay/relay"
 )
 
@@ -310,7 +311,7 @@ func TestScrapesAreBounded(t *testing.T) {
 			answers <- code
 		}()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), testwait.Patience)
 	defer cancel()
 	for asked.Load() < scrapesAtOnce {
 		select {

@@ -19,6 +19,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"udprelay/internal/testwait"
 )
 
 // A daemonOf is a daemon that tells what a test has put into it.
@@ -250,7 +252,7 @@ func TestStreamsAreBounded(t *testing.T) {
 		t.Errorf("want 503 with a time to try again, got %s", response.Status)
 	}
 	open[0].Body.Close()
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(testwait.Patience); ; {
 		response, err := client.Get(base + "/api/v1/events")
 		if err != nil {
 			t.Fatal(err)

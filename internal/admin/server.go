@@ -55,13 +55,18 @@ func serve(ctx context.Context, listener net.Listener, source Source, control Co
 
 // serveHandler is Serve for any handler. The context of requests ends with ctx.
 func serveHandler(ctx context.Context, listener net.Listener, handler http.Handler, log *slog.Logger, finish time.Duration) error {
-	counted := &requests{finished: make(chan struct{})}
+	counted := &requests{finished: make(chan struct{}), unsent: make(map[net.Conn]bool)}
 	open := connections{most: mostConnections}
 	server := &http.Server{
-		Handler:           counted.count(wellFormed(handler)),
-		ConnState:         open.note,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ConnContext:       withCaller,
+		Handler: counted.count(wellFormed(handler)),
+		ConnState: func(conn net.Conn, state http.ConnState) {
+			open.note(conn, state)
+			counted.note(conn, state)
+		},
+		BaseContext: func(net.Listener) context.Context { return ctx },
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return context.WithValue(withCaller(ctx, conn), connKey{}, conn)
+		},
 		ReadTimeout:       readTimeout,
 		ReadHeaderTimeout: readTimeout,
 		WriteTimeout:      writeTimeout,
@@ -76,6 +81,7 @@ func serveHandler(ctx context.Context, listener net.Listener, handler http.Handl
 		counted.end()
 		select {
 		case <-counted.finished:
+			counted.awaitSent()
 		case <-time.After(finish):
 			log.Warn("a socket is closed before a request is done", "address", listener.Addr().String())
 		}
@@ -119,10 +125,14 @@ func wellFormed(next http.Handler) http.Handler {
 	})
 }
 
+// connKey is where the context of a request has its connection.
+type connKey struct{}
+
 // Requests counts those that are being done.
 type requests struct {
 	mu       sync.Mutex
 	under    int
+	unsent   map[net.Conn]bool // those whose answer may not have been sent to its end
 	ended    bool
 	finished chan struct{} // closed when there are none, and there will be none
 }
@@ -131,7 +141,7 @@ type requests struct {
 // answer is on the way.
 func (r *requests) count(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-		if !r.begin() {
+		if !r.begin(request.Context().Value(connKey{}).(net.Conn)) {
 			panic(http.ErrAbortHandler) // closes the connection
 		}
 		defer r.done()
@@ -148,13 +158,36 @@ func (r *requests) count(next http.Handler) http.Handler {
 }
 
 // begin reports whether a request may begin.
-func (r *requests) begin() bool {
+func (r *requests) begin(conn net.Conn) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.ended {
 		r.under++
+		r.unsent[conn] = true
 	}
 	return !r.ended
+}
+
+// note takes note of a connection that is closed, after its answer.
+func (r *requests) note(conn net.Conn, state http.ConnState) {
+	if state == http.StateClosed || state == http.StateHijacked {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.unsent, conn)
+	}
+}
+
+// awaitSent waits until the ends of answers have been sent, which the server does
+// after the handler has returned. A request that has not come whole delays that, and
+// is not waited for.
+func (r *requests) awaitSent() {
+	sent := func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return len(r.unsent) == 0
+	}
+	for deadline := time.Now().Add(leaveTimeout); !sent() && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	}
 }
 
 func (r *requests) done() {

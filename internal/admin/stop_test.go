@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"udprelay/internal/testwait"
 )
 
 func TestAStopLetsWhatIsBeingDoneFinish(t *testing.T) {
@@ -30,7 +32,7 @@ func TestAStopLetsWhatIsBeingDoneFinish(t *testing.T) {
 	stopped := make(chan struct{})
 	go func() { stop(); close(stopped) }()
 	// The listener is closed first, so that nothing new begins.
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testwait.Patience); ; time.Sleep(time.Millisecond) {
 		conn, err := net.Dial("unix", client.Socket)
 		if err != nil {
 			break
@@ -79,7 +81,7 @@ func TestWhoHasNotAskedHoldsUpNoStop(t *testing.T) {
 			t.Errorf("after %q: want the stop not held up", text)
 			<-stopped
 		}
-		conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		conn.SetReadDeadline(time.Now().Add(testwait.Patience))
 		if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("after %q: want the connection closed", text)
 		}
@@ -125,7 +127,7 @@ func TestAStopDoesNotWaitForEver(t *testing.T) {
 		if err != nil {
 			t.Errorf("serve: %v", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(testwait.Patience):
 		t.Error("want an end although a request is being done")
 	}
 	if err := <-asked; err == nil || !strings.HasSuffix(err.Error(), ": it ended before it answered") {
@@ -138,12 +140,12 @@ func TestAStopDoesNotWaitForEver(t *testing.T) {
 }
 
 func TestNoRequestBeginsAfterTheEnd(t *testing.T) {
-	r := &requests{finished: make(chan struct{})}
-	if !r.begin() {
+	r := &requests{finished: make(chan struct{}), unsent: make(map[net.Conn]bool)}
+	if !r.begin(nil) {
 		t.Error("want a request to begin")
 	}
 	r.end()
-	if r.begin() {
+	if r.begin(nil) {
 		t.Error("want none to begin after the end")
 	}
 	select {
@@ -153,4 +155,37 @@ func TestNoRequestBeginsAfterTheEnd(t *testing.T) {
 	}
 	r.done()
 	<-r.finished
+}
+
+// The end of an answer in parts, such as a recording, is sent before the stop closes
+// the connection.
+func TestAStopEndsStreamsInOrder(t *testing.T) {
+	for n := range 200 {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		handler := http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+			io.WriteString(w, "begin")
+			_ = http.NewResponseController(w).Flush()
+			<-request.Context().Done()
+			io.WriteString(w, "end")
+		})
+		ctx, cancel := context.WithCancel(context.Background())
+		served := make(chan error, 1)
+		go func() { served <- serveHandler(ctx, listener, handler, slog.New(slog.DiscardHandler), finishTimeout) }()
+		response, err := http.Get("http://" + listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		got, err := io.ReadAll(response.Body)
+		if err != nil || string(got) != "beginend" {
+			t.Fatalf("stop %d: want the whole answer; got %q, %v", n, got, err)
+		}
+		response.Body.Close()
+		if err := <-served; err != nil {
+			t.Fatal(err)
+		}
+	}
 }

@@ -42,9 +42,9 @@ type Config struct {
 	// fewer if they are long, so that they fit into Linux's default receive buffer.
 	Window int
 
-	Duration     time.Duration
-	LatencyPeers int  // of Peers, that receive for real and note when; where there is a window, one or two fewer than Peers at most
-	Trains       bool // senders put datagrams of equal size into trains (UDP_SEGMENT)
+	Duration     time.Duration // longer if nothing has come by then
+	LatencyPeers int           // of Peers, that receive for real and note when; where there is a window, one or two fewer than Peers at most
+	Trains       bool          // senders put datagrams of equal size into trains (UDP_SEGMENT)
 
 	Secret    []byte        // for a relay that wants to be shown the knowledge of one
 	KeepAlive time.Duration // how often each peer sends an empty datagram; 0: 15 s

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"udprelay/internal/testwait"
 )
 
 func mustRun(t *testing.T, c Config) Result {
@@ -141,7 +143,7 @@ func TestKeepAlivesGoOn(t *testing.T) {
 		defer f.mu.Unlock()
 		return f.empties
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), testwait.Patience)
 	defer cancel()
 	joined := -1
 	_, err := Run(ctx, Config{Relay: f.addr, Peers: 3, Senders: 1, Rate: 10, Duration: time.Hour, KeepAlive: 20 * time.Millisecond}, func(s Snapshot) {

@@ -37,11 +37,11 @@ const (
 
 	// mostNap is how long it sleeps at most, so that it can be stopped.
 	mostNap = 20 * time.Millisecond
-
-	// overtime is how long after the end datagrams may leave that were to leave
-	// before it.
-	overtime = time.Second
 )
+
+// overtime is how long after the end datagrams may leave that were to leave before
+// it. Tests that count them have more.
+var overtime = time.Second
 
 type mmsghdr struct {
 	header unix.Msghdr
@@ -66,7 +66,8 @@ type generator struct {
 	bytes    [mostBatch]int
 	controls []byte // UDP_SEGMENT of each message
 
-	known uint64 // datagrams that all marks have got, or that are taken for lost
+	known uint64      // datagrams that all marks have got, or that are taken for lost
+	heard atomic.Bool // something has come
 
 	sent, sentBytes, refused atomic.Uint64
 	late                     *hdrhistogram.Histogram
@@ -131,6 +132,12 @@ func threadTime() time.Duration {
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
+// over reports whether the run may end. At its end, until something has come, there
+// is no figure yet: it goes on, since the relay or the machine may be slow.
+func (g *generator) over(now, end int64) bool {
+	return now >= end && (g.heard.Load() || now >= end+int64(mostDrain))
+}
+
 // atRate sends each datagram when it is to leave, or, if that is past, at once.
 func (g *generator) atRate() error {
 	rate, length := g.run.config.Rate, int64(g.run.config.Duration)
@@ -138,7 +145,7 @@ func (g *generator) atRate() error {
 	when := func(number uint64) int64 { return int64(float64(number) / rate * 1e9) }
 	for sent := uint64(0); sent < total && !g.stopped(); {
 		now := clock() - g.began
-		if now > length+int64(overtime) {
+		if g.over(now, length+int64(overtime)) {
 			return nil
 		}
 		next := when(sent)
@@ -158,8 +165,8 @@ func (g *generator) atRate() error {
 			return err
 		}
 	}
-	for end := when(total); !g.stopped() && clock()-g.began < end; { // the last one has its time, too
-		nap(min(time.Duration(end-(clock()-g.began)), mostNap))
+	for end := when(total); !g.stopped() && !g.over(clock()-g.began, end); { // the last one has its time, too
+		nap(min(max(time.Duration(end-(clock()-g.began)), napTime), mostNap))
 	}
 	return nil
 }
@@ -168,7 +175,7 @@ func (g *generator) atRate() error {
 func (g *generator) flood() error {
 	for end := int64(g.run.config.Duration); !g.stopped(); {
 		now := clock() - g.began
-		if now >= end {
+		if g.over(now, end) {
 			break
 		}
 		if _, err := g.batch(mostBatch, func(int) int64 { return now }); err != nil {
@@ -188,7 +195,7 @@ func (g *generator) inWindow() error {
 		now := clock() - g.began
 		if sent := g.sent.Load(); sent+uint64(count) > g.known+window {
 			before := now
-			for last := now; !g.stopped() && now < end; {
+			for last := now; !g.stopped() && !g.over(now, end); {
 				if g.back() {
 					last, stall = now, first
 				} else if now-last >= stall {
@@ -202,7 +209,7 @@ func (g *generator) inWindow() error {
 			}
 			g.waited += now - before
 		}
-		if now >= end {
+		if g.over(now, end) {
 			break
 		}
 		if _, err := g.batch(count, func(int) int64 { return now }); err != nil {

@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	startPatience = 10 * time.Second // for the relay to say where it listens
+	startPatience = 30 * time.Second // for the relay to say where it listens
 	stopPatience  = 10 * time.Second // for it to end
 
 	logPatience = time.Second // for the end of the log of one that has ended

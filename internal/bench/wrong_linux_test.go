@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"udprelay/internal/testwait"
 )
 
 func hasNote(r Result, text string) bool {
@@ -155,7 +157,7 @@ func TestTheTimeOfThreadsThatHaveEndedCounts(t *testing.T) {
 	}
 	go burn()
 	<-done
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testwait.Patience); ; time.Sleep(time.Millisecond) {
 		if _, err := os.Stat(fmt.Sprintf("/proc/self/task/%d", thread)); err != nil {
 			break
 		}

@@ -15,11 +15,12 @@ import (
 	"time"
 
 	"udprelay/internal/testneed"
+	"udprelay/internal/testwait"
 	"udprelay/relay"
 )
 
 // patience is how long a test waits for what must come.
-const patience = 20 * time.Second
+const patience = testwait.Patience
 
 var (
 	relay4  = netip.MustParseAddrPort("192.0.2.1:9000")
@@ -31,11 +32,7 @@ var (
 // await waits until ok holds.
 func await(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not for %v", what, patience)
-		}
-	}
+	testwait.Until(t, ok, what+": not so")
 }
 
 func newRecorder(t testing.TB, options Options) *Recorder {

@@ -10,11 +10,8 @@ import (
 
 	"udprelay/internal/client/relaytest"
 	"udprelay/internal/proof"
+	"udprelay/internal/testwait"
 )
-
-// forever is how long a test waits for what takes several tries, with pauses
-// between them.
-const forever = 60 * time.Second
 
 func send(t *testing.T, c *Client, payloads ...string) {
 	t.Helper()
@@ -28,11 +25,7 @@ func send(t *testing.T, c *Client, payloads ...string) {
 // eventually waits until something holds.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(forever); !holds(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("want %s, and it did not come within %v", what, forever)
-		}
-	}
+	testwait.Until(t, holds, "want "+what)
 }
 
 func TestARelayThatWantsAProofGetsIt(t *testing.T) {

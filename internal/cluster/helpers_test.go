@@ -16,21 +16,18 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"udprelay/internal/testwait"
 	"udprelay/peers"
 	"udprelay/relay"
 )
 
 // patience is how long a test waits for what must come.
-const patience = 20 * time.Second
+const patience = testwait.Patience
 
 // await waits until ok holds.
 func await(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not for %v", what, patience)
-		}
-	}
+	testwait.Until(t, ok, what+": not so")
 }
 
 // startRelay returns a relay on the loopback interface that runs until the test

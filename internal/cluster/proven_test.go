@@ -328,7 +328,7 @@ func TestManyNodesHearEachOtherAndAgree(t *testing.T) {
 	}
 	wantWords(t, strings.Join(want, " "), list...)
 	for _, n := range list {
-		wantNoDrops(t, n)
+		wantNoDrops(t, n, DropUnasked) // an answer that comes late, on a slow machine
 	}
 }
 

@@ -309,7 +309,7 @@ func awaitHeardBy(t testing.TB, speakers, listeners []*client) {
 	t.Helper()
 	serial, round := probes.Add(1), 0
 	await(t, func() bool {
-		again := round%20 == 0 // each 100 ms
+		again := round%100 == 0 // each 100 ms
 		round++
 		all := true
 		for _, c := range speakers {

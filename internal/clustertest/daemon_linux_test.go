@@ -74,6 +74,7 @@ func (d *daemon) configure(t testing.TB, cluster section) {
 	t.Helper()
 	text, err := json.Marshal(section{ // which is YAML as well
 		"listen":  d.listen,
+		"peers":   section{"expiry": "1h"}, // some clients only listen, and a slow machine takes minutes
 		"admin":   section{"socket": d.Socket, "http": "none"},
 		"state":   section{"file": filepath.Join(d.directory, "state")},
 		"log":     section{"level": "debug"},

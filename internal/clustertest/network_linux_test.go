@@ -6,23 +6,19 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"udprelay/internal/nettest"
 	"udprelay/internal/testneed"
+	"udprelay/internal/testwait"
 )
 
 // patience is how long a test waits for what must come.
-const patience = 30 * time.Second
+const patience = testwait.Patience
 
 // await waits until ok holds, and fails with what is wanted if it never does.
 func await(t testing.TB, ok func() bool, want string, args ...any) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("want "+want+"; not so after %v", append(args, patience)...)
-		}
-	}
+	testwait.Until(t, ok, func() string { return fmt.Sprintf("want "+want, args...) })
 }
 
 // A network is hosts that a bridge connects.
@@ -57,6 +53,7 @@ func newNetwork(t testing.TB, names ...string) *network {
 			fmt.Sprintf("link set dev %s master bridge up", name))
 		h.IP(t, "link set eth up",
 			"address add "+h.four+"/24 dev eth", "address add "+h.six+"/64 dev eth nodad")
+		h.AwaitAddress(t, h.six)
 		n.hosts = append(n.hosts, h)
 	}
 	return n

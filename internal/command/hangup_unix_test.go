@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"udprelay/internal/testwait"
 )
 
 // hungUp catches the SIGHUP that this process gets in the test.
@@ -42,7 +44,7 @@ func TestAServiceThatDoesNotAnswerGetsSIGHUP(t *testing.T) {
 			runReload(t, unit, "--config", test.file).want(t, test.want)
 			select {
 			case <-signals:
-			case <-time.After(10 * time.Second):
+			case <-time.After(testwait.Patience):
 				t.Error("want SIGHUP")
 			}
 		})

@@ -22,13 +22,13 @@ import (
 	"udprelay/internal/proof"
 )
 
+// replayLinger is how long replay stays after the last datagram, for a host
+// where nothing listens to say so.
+// And before the first, for a relay that wants a proof to say so.
+var replayLinger = 100 * time.Millisecond
+
 const (
 	exitDataErr = 65 // EX_DATAERR
-
-	// replayLinger is how long replay stays after the last datagram, for a host
-	// where nothing listens to say so.
-	// And before the first, for a relay that wants a proof to say so.
-	replayLinger = 100 * time.Millisecond
 
 	// proofPatience is how long a relay that wants proofs may leave a client
 	// without an answer. The client asks again after 1, 3, 7 and 15 seconds.

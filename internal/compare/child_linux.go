@@ -24,9 +24,9 @@ import (
 const anyProcessor = -1
 
 const (
-	startPatience = 10 * time.Second // for a relay to open its port
-	stopPatience  = 10 * time.Second // for it to end
-	mostSaid      = 4 << 10          // bytes of what it says that are kept
+	startPatience = time.Minute // for a relay to open its port
+	stopPatience  = time.Minute // for it to end
+	mostSaid      = 4 << 10     // bytes of what it says that are kept
 )
 
 // A child is a relay that was started. It does not outlive this process.

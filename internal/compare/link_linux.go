@@ -213,7 +213,11 @@ func (s *session) linkAlone(ctx context.Context, sealed bool) (perSecond, hop fl
 	}
 	before := to.counting.count.Load()
 	began, brought := time.Now(), int64(0)
-	for time.Since(began) < s.each && ctx.Err() == nil {
+	// It goes on until there is a figure, however slow the machine is.
+	for (time.Since(began) < s.each || to.counting.count.Load() == before) && ctx.Err() == nil {
+		if time.Since(began) > startPatience+s.each {
+			return 0, 0, errors.New("nothing has come through the link")
+		}
 		if brought-(to.counting.count.Load()-before) > linkWindow {
 			runtime.Gosched()
 			continue

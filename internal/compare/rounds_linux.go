@@ -88,6 +88,9 @@ func system() string {
 	return strings.Join(append(parts, plural(runtime.NumCPU(), "processor"), runtime.Version()), ", ")
 }
 
+// leastPaced is how many datagrams a run at a rate has at least.
+const leastPaced = 10
+
 // compare measures the relays in the scenarios.
 func (s *session) compare(ctx context.Context, scenarios []scenario, relays []candidate) error {
 	for _, c := range relays {
@@ -99,7 +102,7 @@ func (s *session) compare(ctx context.Context, scenarios []scenario, relays []ca
 			if err != nil {
 				return err
 			}
-			scenario.rate = saturation / 10
+			scenario.rate = max(saturation/10, leastPaced/s.each.Seconds())
 		}
 		taking := slices.DeleteFunc(slices.Clone(relays), func(c candidate) bool { return !c.takes(scenario) })
 		if err := s.scenario(ctx, scenario, taking); err != nil {

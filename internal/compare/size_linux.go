@@ -139,8 +139,15 @@ log: {level: error}
 	return os.WriteFile(r.config, []byte(text), 0o600)
 }
 
+// start starts the relay. Its port is open before its receive buffer holds a window.
 func (r *room) start(ctx context.Context) (err error) {
 	r.child, err = startChild(ctx, r.session.processors.relay, r.port, []string{r.session.programs.udprelay, "serve", "--config", r.config}, r.environ())
+	if err != nil {
+		return err
+	}
+	if err = r.await(ctx, "it ready", func(s admin.Status) bool { return s.Ready }); err != nil {
+		r.stop()
+	}
 	return err
 }
 

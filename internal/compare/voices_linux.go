@@ -80,19 +80,25 @@ func (c *child) awaitEmpty(ctx context.Context) error {
 	for deadline := time.Now().Add(sizePatience); ; time.Sleep(50 * time.Microsecond) {
 		waiting, err := waitingAt(c.addr.Port())
 		switch {
-		case err != nil:
-			return err
-		case waiting == 0:
+		case err == nil && waiting == 0:
 			return nil
+		case err != nil && !errors.Is(err, errNoSocket):
+			return err
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case c.ended():
 			return fmt.Errorf("the relay has ended; it said: %s", c.said)
+		case time.Now().After(deadline) && err != nil:
+			return err
 		case time.Now().After(deadline):
 			return fmt.Errorf("%d bytes wait in the receive queue of the relay, and do not get fewer", waiting)
 		}
 	}
 }
+
+// errNoSocket: a relay that runs may still have one, since the kernel's table can
+// lack a line when it is read while other sockets come and go.
+var errNoSocket = errors.New("the socket of the relay is gone")
 
 // waitingAt returns how many bytes wait to be received at a port.
 func waitingAt(port uint16) (waiting uint64, err error) {
@@ -101,7 +107,7 @@ func waitingAt(port uint16) (waiting uint64, err error) {
 		return 0, err
 	}
 	if len(sockets) == 0 {
-		return 0, errors.New("the socket of the relay is gone")
+		return 0, errNoSocket
 	}
 	for _, fields := range sockets {
 		_, queue, _ := strings.Cut(fields[4], ":")

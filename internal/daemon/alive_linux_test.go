@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"udprelay/internal/testwait"
 	"udprelay/peers"
 	"udprelay/relay"
 )
@@ -28,7 +29,7 @@ func managed(t *testing.T) *net.UnixConn {
 // told waits for a message that begins with what.
 func told(t *testing.T, manager *net.UnixConn, what string) string {
 	t.Helper()
-	manager.SetReadDeadline(time.Now().Add(10 * time.Second))
+	manager.SetReadDeadline(time.Now().Add(testwait.Patience))
 	buffer := make([]byte, 4096)
 	for {
 		n, err := manager.Read(buffer)

@@ -14,6 +14,7 @@ import (
 
 	"udprelay/internal/admin"
 	"udprelay/internal/config"
+	"udprelay/internal/testwait"
 	"udprelay/peers"
 	"udprelay/relay"
 )
@@ -63,7 +64,7 @@ func (c *controlled) bans(t *testing.T) []admin.Ban {
 func (c *controlled) awaitStatus(t *testing.T, what string, want func(admin.Status) bool) {
 	t.Helper()
 	var status admin.Status
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testwait.Patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		var err error
 		if status, err = c.Status(t.Context()); err != nil {
 			t.Fatal(err)
@@ -206,7 +207,7 @@ func TestABanComesToItsEnd(t *testing.T) {
 	if now, until := time.Now(), before.Add(time.Second); now.Before(until) {
 		t.Errorf("want it banned until %v at least, got an end at %v", until, now)
 	}
-	for deadline := time.Now().Add(10 * time.Second); len(d.bans(t)) > 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testwait.Patience); len(d.bans(t)) > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("want no bans")
 		}

@@ -14,6 +14,7 @@ import (
 	"udprelay/internal/admin"
 	"udprelay/internal/certificate/certificatetest"
 	"udprelay/internal/config"
+	"udprelay/internal/testwait"
 	"udprelay/relay"
 )
 
@@ -53,7 +54,7 @@ func (d clusterDaemon) awaitStatus(t *testing.T, what string, as func(*admin.Clu
 	t.Helper()
 	var status admin.Status
 	var err error
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(testwait.Patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if status, err = d.client().Status(t.Context()); err == nil && as(&status.Cluster) {
 			return status.Cluster
 		}
@@ -74,7 +75,7 @@ func (d clusterDaemon) status(t *testing.T) admin.Status {
 		if status.Now.After(began) {
 			return status
 		}
-		if time.Since(began) > 10*time.Second {
+		if time.Since(began) > testwait.Patience {
 			t.Fatal("want a status of now; got one of before again and again")
 		}
 		time.Sleep(time.Millisecond)

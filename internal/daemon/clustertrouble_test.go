@@ -1,15 +1,16 @@
 package daemon
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 
 	"udprelay/internal/admin"
 	"udprelay/internal/config"
+	"udprelay/internal/testwait"
 )
 
 // startNATS runs a NATS server until the test ends.
@@ -24,7 +25,7 @@ func startNATS(t *testing.T, options *server.Options) *server.Server {
 		s.Shutdown()
 		s.WaitForShutdown()
 	})
-	if !s.ReadyForConnections(10 * time.Second) {
+	if !s.ReadyForConnections(testwait.Patience) {
 		t.Fatal("want a NATS server that listens")
 	}
 	return s
@@ -53,9 +54,10 @@ func TestTroubleWithNATSIsTold(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.awaitStatus(t, "it told that "+test.want, func(c *admin.Cluster) bool { return !c.Connected && strings.Contains(c.Trouble, test.want) })
-		if got := d.log.String()[before:]; !strings.Contains(got, `level=WARN msg="cluster: there is no connection to NATS, it is tried again" error="`) || !strings.Contains(got, test.want) {
-			t.Errorf("want a line with %q after the reload; got %s", test.want, got)
-		}
+		since := func() string { return d.log.String()[before:] }
+		testwait.Until(t, func() bool { // the log comes after the status
+			return strings.Contains(since(), `level=WARN msg="cluster: there is no connection to NATS, it is tried again" error="`) && strings.Contains(since(), test.want)
+		}, func() string { return fmt.Sprintf("want a line with %q after the reload; got %s", test.want, since()) })
 	}
 	if _, err := d.reconfigure(d.directory, settings("nats://relay:right@" + address)[1:]...); err != nil {
 		t.Fatal(err)

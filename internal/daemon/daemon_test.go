@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -9,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -149,23 +149,18 @@ func TestAWeakSecretIsLoggedButNotItself(t *testing.T) {
 	if err := os.Chmod(name, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	cfg := configured(t, config.Setting{Name: "--listen", Key: "listen", Value: "127.0.0.1:0"}, allow("any=secret"), secretFile(name))
-	var log bytes.Buffer
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	if err := Run(ctx, always(cfg, &log)); err != nil {
-		t.Fatal(err)
-	}
+	d := start(t, surroundings{}, allow("any=secret"), secretFile(name))
 	wants := []string{"level=WARN", "join.secret_file: the secret is 10 bytes long", "peer_datagrams_per_second=\"no limit\""}
 	if runtime.GOOS != "windows" {
 		wants = append(wants, "every user of this machine may read the secret")
 	}
 	for _, want := range wants {
-		if !strings.Contains(log.String(), want) {
-			t.Errorf("want %q in the log, got\n%s", want, log.String())
-		}
+		d.await(t, regexp.QuoteMeta(want))
 	}
-	if strings.Contains(log.String(), "opensesame") {
-		t.Errorf("want no secret in the log, got\n%s", log.String())
+	if err := d.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(d.log.String(), "opensesame") {
+		t.Errorf("want no secret in the log, got\n%s", &d.log)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"udprelay/internal/admin"
 	"udprelay/internal/config"
 	"udprelay/internal/framing"
+	"udprelay/internal/testwait"
 )
 
 // dialGateway connects to a gateway of d.
@@ -24,7 +25,7 @@ func dialGateway(t *testing.T, d *running) (net.Conn, *framing.Reader) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(testwait.Patience))
 	return conn, framing.NewReader(conn)
 }
 
@@ -60,7 +61,7 @@ func TestAClientWithoutUDPIsTold(t *testing.T) {
 		t.Errorf("want the client to be told as it is; got %+v", p)
 	}
 	var status admin.Status
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testwait.Patience); ; time.Sleep(time.Millisecond) {
 		if status, err = client.Status(t.Context()); err != nil || time.Now().After(deadline) || status.Gateway.Accepted == 1 && status.Counters.Delivered == 2 {
 			break
 		}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"udprelay/internal/testwait"
 )
 
 // What a peer does is in the metrics as soon as a reload wants it, and no longer.
@@ -21,7 +23,7 @@ func TestAReloadTurnsTheMetricsOfPeersOnAndOff(t *testing.T) {
 	await := func(wants ...string) (page string) {
 		t.Helper()
 		missing := ""
-		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(testwait.Patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 			getJSON(t, url, &page)
 			missing = ""
 			for _, want := range wants {

@@ -11,6 +11,7 @@ import (
 	"udprelay/internal/admin"
 	"udprelay/internal/config"
 	"udprelay/internal/state"
+	"udprelay/internal/testwait"
 )
 
 // awaitSaved waits until the state file has so many bans, and returns what is in
@@ -19,7 +20,7 @@ func awaitSaved(t *testing.T, directory string, bans int) *state.Snapshot {
 	t.Helper()
 	var saved *state.Snapshot
 	var err error
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testwait.Patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if saved, err = state.Load(filepath.Join(directory, stateName), time.Now()); err == nil && len(saved.Bans) == bans {
 			return saved
 		}

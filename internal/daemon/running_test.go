@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -15,6 +16,7 @@ import (
 
 	"udprelay/internal/config"
 	"udprelay/internal/logs"
+	"udprelay/internal/testwait"
 	"udprelay/relay"
 )
 
@@ -116,13 +118,12 @@ func (r *running) await(t *testing.T, pattern string) []string {
 func (b *lockedBuffer) await(t *testing.T, pattern string) []string {
 	t.Helper()
 	compiled := regexp.MustCompile(pattern)
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if found := compiled.FindStringSubmatch(b.String()); found != nil {
-			return found
-		}
-	}
-	t.Fatalf("want a match of %q in the log, got\n%s", pattern, b)
-	return nil
+	var found []string
+	testwait.Until(t, func() bool {
+		found = compiled.FindStringSubmatch(b.String())
+		return found != nil
+	}, func() string { return fmt.Sprintf("want a match of %q in the log, got\n%s", pattern, b) })
+	return found
 }
 
 // addr waits for the daemon to listen and returns where.
@@ -160,7 +161,7 @@ func (g guest) say(t *testing.T, text string) {
 // hears waits for a datagram, which must be text.
 func (g guest) hears(t *testing.T, text string) {
 	t.Helper()
-	g.SetReadDeadline(time.Now().Add(10 * time.Second))
+	g.SetReadDeadline(time.Now().Add(testwait.Patience))
 	buffer := make([]byte, 100)
 	n, err := g.Read(buffer)
 	if err != nil || string(buffer[:n]) != text {
@@ -193,12 +194,10 @@ func shortDirectory(t *testing.T) string {
 func awaitFile(t *testing.T, name, text string) {
 	t.Helper()
 	var content []byte
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if content, _ = os.ReadFile(name); strings.Contains(string(content), text) {
-			return
-		}
-	}
-	t.Fatalf("%s: want %q, got\n%s", filepath.Base(name), text, content)
+	testwait.Until(t, func() bool {
+		content, _ = os.ReadFile(name)
+		return strings.Contains(string(content), text)
+	}, func() string { return fmt.Sprintf("%s: want %q, got\n%s", filepath.Base(name), text, content) })
 }
 
 // listenUDP returns a socket that is closed when the test ends.

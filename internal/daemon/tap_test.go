@@ -12,6 +12,7 @@ import (
 
 	"udprelay/internal/admin"
 	"udprelay/internal/capture"
+	"udprelay/internal/testwait"
 )
 
 // startTap begins a recording of d, whose control socket is in the directory.
@@ -20,7 +21,7 @@ func startTap(t *testing.T, d *running, directory string, wish admin.Tap) (save 
 	ctx, cancel := context.WithCancel(context.Background())
 	client := admin.Client{Socket: filepath.Join(directory, controlName)}
 	recording, err := client.Tap(ctx, wish)
-	for deadline := time.Now().Add(10 * time.Second); admin.Absent(err) && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testwait.Patience); admin.Absent(err) && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		recording, err = client.Tap(ctx, wish) // it was not open yet
 	}
 	if err != nil {
@@ -66,7 +67,7 @@ func TestAReaderOfARecordingThatDoesNotReadCostsNobodyADatagram(t *testing.T) {
 	for i := range datagrams {
 		said := fmt.Sprintf("%05d", i) + strings.Repeat("x", size-5)
 		speaker.say(t, said)
-		listener.SetReadDeadline(time.Now().Add(10 * time.Second))
+		listener.SetReadDeadline(time.Now().Add(testwait.Patience))
 		if n, err := listener.Read(buffer); err != nil || string(buffer[:n]) != said {
 			t.Fatalf("want datagram %d as it was sent, got %d bytes, %v", i, n, err)
 		}
@@ -83,7 +84,7 @@ func TestAReaderOfARecordingThatDoesNotReadCostsNobodyADatagram(t *testing.T) {
 		saved <- result{s, err}
 	}()
 	said := uint64(datagrams)
-	for deadline := time.Now().Add(10 * time.Second); !data.contains("the end"); said++ {
+	for deadline := time.Now().Add(testwait.Patience); !data.contains("the end"); said++ {
 		if time.Now().After(deadline) {
 			t.Fatal("want the recording to go on when it is read")
 		}
@@ -107,7 +108,7 @@ func TestAReaderOfARecordingThatDoesNotReadCostsNobodyADatagram(t *testing.T) {
 func awaitRelayed(t *testing.T, directory string, want uint64) {
 	t.Helper()
 	client := admin.Client{Socket: filepath.Join(directory, controlName)}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testwait.Patience); ; time.Sleep(time.Millisecond) {
 		status, err := client.Status(t.Context())
 		if err == nil && status.Counters.Relayed == want {
 			return

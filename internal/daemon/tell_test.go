@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"udprelay/internal/admin"
+	"udprelay/internal/testwait"
 )
 
 // getJSON asks the daemon by HTTP.
@@ -53,7 +54,7 @@ func TestTheFiguresAreOfWhatHappens(t *testing.T) {
 	mute.hears(t, "the last")
 
 	var status admin.Status
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline) && (status.Counters.Delivered < 7 || !status.Ready); {
+	for deadline := time.Now().Add(testwait.Patience); time.Now().Before(deadline) && (status.Counters.Delivered < 7 || !status.Ready); {
 		getJSON(t, base+"/api/v1/status", &status)
 	}
 	if !status.Ready || status.Listen != relay.String() || status.Peers != (admin.PeerCount{Learned: 3, Receivers: 3, Max: 10000}) {
@@ -158,7 +159,7 @@ func TestStaticPeersAreToldByTheirNames(t *testing.T) {
 	d.addr(t)
 	var page admin.PeerPage
 	client := admin.Client{Socket: filepath.Join(directory, controlName)}
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline) && page.Total == 0; {
+	for deadline := time.Now().Add(testwait.Patience); time.Now().Before(deadline) && page.Total == 0; {
 		var err error
 		if page, err = client.Peers(context.Background(), admin.Query{}); err != nil {
 			continue // it is not open yet

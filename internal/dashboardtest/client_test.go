@@ -7,6 +7,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"udprelay/internal/testwait"
 )
 
 // A client is a UDP socket of a program that talks to the relay.
@@ -67,7 +69,7 @@ func (c *client) say(n, size int, others ...*client) {
 // hear receives n datagrams of size bytes.
 func (c *client) hear(n, size int) {
 	c.t.Helper()
-	c.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	c.conn.SetReadDeadline(time.Now().Add(testwait.Patience))
 	buffer := make([]byte, 65536)
 	for i := range n {
 		got, err := c.conn.Read(buffer)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"udprelay/internal/admin/dashboard/pagetest"
+	"udprelay/internal/testwait"
 )
 
 // startNode starts a daemon that is a node of a cluster, with routes to others.
@@ -73,7 +74,7 @@ func TestCluster(t *testing.T) {
 	atA.WaitText("cluster-trouble-text", "no other node here")
 	atA.Wait(`!document.getElementById("cluster-trouble").hidden`)
 	atA.Clean()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testwait.Patience); ; time.Sleep(time.Millisecond) {
 		text := metrics(t, a)
 		if strings.Contains(text, "\nudprelay_cluster_nodes{state=\"left\"} 1\n") && strings.Contains(text, "\nudprelay_cluster_published_datagrams_total 300\n") {
 			break

@@ -17,6 +17,7 @@ import (
 	"udprelay/internal/admin/dashboard/pagetest"
 	"udprelay/internal/programtest"
 	"udprelay/internal/testneed"
+	"udprelay/internal/testwait"
 )
 
 // quiet is what all daemons of the tests have: no control, and no state but
@@ -62,7 +63,8 @@ func newDaemon(t testing.TB, configuration string) *daemon {
 // start starts the program and waits until it has both addresses.
 func (d *daemon) start(relay, http string) {
 	d.t.Helper()
-	d.process = exec.Command(programtest.Program(d.t), "serve", "--config", d.file, "--listen", relay, "--admin-http", http)
+	// Some clients only listen, and a slow machine takes minutes.
+	d.process = exec.Command(programtest.Program(d.t), "serve", "--config", d.file, "--listen", relay, "--admin-http", http, "--expiry", "1h")
 	pipe, err := d.process.StderrPipe()
 	if err != nil {
 		d.t.Fatal(err)
@@ -89,7 +91,7 @@ func (d *daemon) start(relay, http string) {
 func (d *daemon) logged(pattern string) string {
 	d.t.Helper()
 	line := regexp.MustCompile(pattern)
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testwait.Patience); ; time.Sleep(time.Millisecond) {
 		d.mu.Lock()
 		text := d.log.String()
 		d.mu.Unlock()
@@ -118,7 +120,7 @@ func (d *daemon) stop() {
 	}
 	select {
 	case <-d.end:
-	case <-time.After(10 * time.Second):
+	case <-time.After(testwait.Patience):
 		d.t.Error("the daemon does not stop")
 		d.process.Process.Kill()
 		<-d.end

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/ipv4"
 
 	"udprelay/internal/admin/dashboard/pagetest"
+	"udprelay/internal/testwait"
 )
 
 const (
@@ -30,7 +31,7 @@ const (
 var manyConfiguration = fmt.Sprintf(`
 admin: {socket: none}
 state: {file: none}
-peers: {max: %d, max_per_address: 0, joins_per_second: 0, joins_per_second_per_address: 0, expiry: 1h}
+peers: {max: %d, max_per_address: 0, joins_per_second: 0, joins_per_second_per_address: 0}
 `, manyPeers)
 
 // crowd is sockets that have many addresses each.
@@ -77,8 +78,8 @@ func (c crowd) write(i int, payload []byte) {
 // awaitReceived waits until the relay has so many datagrams.
 func (c crowd) awaitReceived(n int) {
 	c.t.Helper()
-	browser := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	browser := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: testwait.Patience}
+	for deadline := time.Now().Add(testwait.Patience); ; time.Sleep(time.Millisecond) {
 		answer, err := browser.Get(c.d.page + "api/v1/status")
 		if err != nil {
 			c.t.Fatal(err)

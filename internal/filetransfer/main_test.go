@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"udprelay/internal/testwait"
 )
 
 // asSender in the environment makes the test binary a sender of its last
@@ -108,7 +110,7 @@ func (p *place) next(t testing.TB) ending {
 	select {
 	case e := <-p.ended:
 		return e
-	case <-time.After(10 * time.Second):
+	case <-time.After(testwait.Patience):
 		t.Fatal("no transfer ended")
 		panic("unreachable")
 	}
@@ -163,7 +165,7 @@ func dial(t testing.TB, address string) *net.TCPConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(testwait.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	return c.(*net.TCPConn)

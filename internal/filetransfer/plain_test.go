@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"udprelay/internal/testwait"
 )
 
 func say(t testing.TB, c net.Conn, text string) {
@@ -90,7 +92,7 @@ func tutorialReceiver(t *testing.T, serve func(*net.TCPConn) error) (address str
 		c, err := listener.Accept()
 		if err == nil {
 			defer c.Close()
-			_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+			_ = c.SetDeadline(time.Now().Add(testwait.Patience))
 			err = serve(c.(*net.TCPConn))
 		}
 		ended <- err

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"udprelay/internal/testwait"
 )
 
 // Every size around a block, every name, both ways: what comes is what was sent.
@@ -227,7 +229,7 @@ func TestTooManyAtOnce(t *testing.T) {
 	}
 	first.CloseWrite()
 	p.next(t)
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testwait.Patience); ; time.Sleep(time.Millisecond) {
 		if _, err = sender.Send(t.Context(), path, ""); err == nil {
 			break
 		}
@@ -240,7 +242,7 @@ func TestTooManyAtOnce(t *testing.T) {
 
 // A sender that is silent is let go, wherever it is.
 func TestSilentSenders(t *testing.T) {
-	p := receiving(t, t.TempDir(), func(r *Receiver) { r.Timeout = 100 * time.Millisecond })
+	p := receiving(t, t.TempDir(), func(r *Receiver) { r.Timeout = time.Second })
 	for _, said := range []string{"", "x\n", "y\nbytes", magic + "9 z\nbytes", magic + "5 z\nbytes"} {
 		c := dial(t, p.address)
 		say(t, c, said)

@@ -20,13 +20,14 @@ import (
 
 	"udprelay/internal/framing"
 	"udprelay/internal/testneed"
+	"udprelay/internal/testwait"
 	"udprelay/peers"
 	"udprelay/relay"
 )
 
 // patience is how long a test waits for what must come. It decides only how
 // late a failure is told.
-const patience = 30 * time.Second
+const patience = testwait.Patience
 
 // here is where gateways and relays of tests listen.
 const here = "127.0.0.1:0"
@@ -34,11 +35,7 @@ const here = "127.0.0.1:0"
 // await waits until ok holds. What says what was wanted and got.
 func await(t testing.TB, ok func() bool, what func() string) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s (for %v)", what(), patience)
-		}
-	}
+	testwait.Until(t, ok, what)
 }
 
 // A logBook keeps what is logged.

@@ -73,27 +73,35 @@ func TestBannedClientIsCutAndStaysOut(t *testing.T) {
 }
 
 func TestIdleClientsAreDisconnected(t *testing.T) {
-	r := openRoom(t, func(_ *relay.Options, o *Options) { o.Idle = 300 * time.Millisecond })
-	silent, lively := r.tcp(), r.tcp()
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for r.gateway.Stats().Ended[Silent] == 0 {
-			lively.conn.Write([]byte{0, 0}) // a keep-alive
-			time.Sleep(20 * time.Millisecond)
+	r := openRoom(t, nil)
+	var lively *streamTalker
+	// On a slow machine, keep-alives come in time only if there is more of it.
+	for idle := 300 * time.Millisecond; lively == nil || r.peer(lively.address()) == nil; idle *= 2 {
+		if idle > patience {
+			t.Fatal("want the lively one to stay; it is gone")
 		}
-	}()
-	silent.wantsEnd()
-	<-ended
-	if r.peer(lively.address()) == nil {
-		t.Error("want the lively one to stay; it is gone")
+		r.apply(func(o *Options) { o.Idle = idle })
+		before := r.gateway.Stats().Ended[Silent]
+		silent := r.tcp()
+		lively = r.tcp()
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			for r.gateway.Stats().Ended[Silent] == before {
+				lively.conn.Write([]byte{0, 0}) // a keep-alive
+				time.Sleep(20 * time.Millisecond)
+			}
+		}()
+		silent.wantsEnd()
+		<-ended
 	}
+	before := r.gateway.Stats().Ended[Silent]
 	// Idle is changed for those that are there.
 	r.apply(func(o *Options) { o.Idle = 0 })
 	kept := r.tcp()
 	r.apply(func(o *Options) { o.Idle = 50 * time.Millisecond })
 	kept.wantsEnd()
-	r.awaitEnded(Silent, 3)
+	r.awaitEnded(Silent, before+2)
 }
 
 func TestMovingTheListenerKeepsClients(t *testing.T) {
@@ -291,7 +299,8 @@ func TestCloseIsHeardByThoseWhoSend(t *testing.T) {
 // Handshakes, those who prove themselves and those who take nothing do not hold
 // it up.
 func TestCloseDoesNotWaitForSlowClients(t *testing.T) {
-	r, _ := secretRoom(t, func(o *relay.Options, _ *Options) { o.Peers.Access[0].Join = peers.JoinOpen })
+	r, _ := secretRoom(t, func(o *relay.Options, _ *Options) { o.Peers.Access[0].Join = peers.JoinOpen },
+		func(g *Gateway) { g.waits.handshake, g.waits.prove = patience, patience })
 	r.dial(peers.TLS, "") // says nothing
 	stuck := r.dial(peers.TCP, "")
 	stuck.SetReadBuffer(4 << 10)
@@ -304,7 +313,7 @@ func TestCloseDoesNotWaitForSlowClients(t *testing.T) {
 	}
 	began := time.Now()
 	r.gateway.Close()
-	if took := time.Since(began); took > handshakeWithin/2 {
+	if took := time.Since(began); took > patience/2 {
 		t.Errorf("want Close to take about %v; it took %v", flushWithin, took)
 	}
 	r.balance()
@@ -332,6 +341,7 @@ func TestBadClientsDoNotFillTheLog(t *testing.T) {
 		o.Peers.Access = []peers.Rule{rule("any", peers.MayNothing, peers.JoinOpen)}
 	})
 	const count = 3 * linesPerMinute
+	began := time.Now()
 	for range count {
 		newStreamTalker(t, r.dial(peers.TCP, "")).wantsEnd()
 	}
@@ -342,12 +352,20 @@ func TestBadClientsDoNotFillTheLog(t *testing.T) {
 			loud++
 		}
 	}
-	if len(all) != count || loud < linesPerMinute || loud > linesPerMinute+2 {
-		t.Errorf("want %d lines, about %d of them warnings; got %d, %d", count, linesPerMinute, len(all), loud)
+	most := linesPerMinute + int(time.Since(began)*linesPerMinute/time.Minute) + 1
+	if len(all) != count || loud < linesPerMinute || loud > most {
+		t.Errorf("want %d lines, %d to %d of them warnings; got %d, %d", count, linesPerMinute, most, len(all), loud)
 	}
 	r.gateway.saying.bucket = peers.Bucket{} // a minute later
 	r.gateway.ended(netip.AddrPort{}, peers.TCP, NotLetIn)
-	if got := r.log.lines(fmt.Sprintf("such_lines_left_out=%d", count-loud)); len(got) != 1 {
-		t.Errorf("want %d lines counted that were left out; got %q", count-loud, r.log.lines("left_out"))
+	unsaid, lines := 0, r.log.lines("such_lines_left_out=")
+	for _, line := range lines {
+		_, number, _ := strings.Cut(line, "such_lines_left_out=")
+		n := 0
+		fmt.Sscan(number, &n)
+		unsaid += n
+	}
+	if unsaid != count-loud {
+		t.Errorf("want %d lines counted that were left out; got %q", count-loud, lines)
 	}
 }

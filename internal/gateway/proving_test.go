@@ -131,11 +131,13 @@ func TestNobodyKnowsASecretThatThereIsNot(t *testing.T) {
 }
 
 func TestWhoDoesNotProveItselfInTimeIsRefused(t *testing.T) {
-	r, _ := secretRoom(t, nil, func(g *Gateway) { g.waits.prove = 50 * time.Millisecond })
+	r, _ := secretRoom(t, nil, func(g *Gateway) { g.waits.prove = time.Second })
 	silent, slow := newStreamTalker(t, r.dial(peers.TCP, "")), newStreamTalker(t, r.dial(peers.TCP, ""))
-	slow.write([]byte{0})
 	for _, c := range []*streamTalker{silent, slow} {
 		wants(t, c, "")
+	}
+	slow.conn.Write([]byte{0}) // fails if the time was over first
+	for _, c := range []*streamTalker{silent, slow} {
 		c.wantsEnd()
 	}
 	r.awaitEnded(Unproven, 2)

@@ -16,10 +16,12 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"udprelay/internal/testwait"
 )
 
 // soon is far longer than what is waited for takes.
-const soon = 10 * time.Second
+const soon = testwait.Patience
 
 var lostLine = regexp.MustCompile(`^<4>log lines lost count=([0-9]+)$`)
 

@@ -1,14 +1,18 @@
 package nettest
 
 import (
+	"net"
+	"net/netip"
 	"os/exec"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"udprelay/internal/testneed"
+	"udprelay/internal/testwait"
 )
 
 // A Machine is a network namespace that stands for another host. It lives in a
@@ -91,8 +95,39 @@ func (m *Machine) IP(t testing.TB, commands ...string) {
 	m.Feed(t, strings.Join(commands, "\n")+"\n", "ip -batch -")
 }
 
+// AwaitAddress waits until the machine receives what it sends to each of its
+// addresses. The kernel adds the route to an IPv6 address a moment after ip(8) has
+// added the address, also without duplicate address detection.
+func (m *Machine) AwaitAddress(t testing.TB, addrs ...string) {
+	t.Helper()
+	for _, addr := range addrs {
+		testwait.Until(t, func() (local bool) {
+			m.Do(func() { local = isLocal(addr) })
+			return local
+		}, "want "+addr+" to be a local address")
+	}
+}
+
+// isLocal reports whether a datagram to addr comes back to this host.
+func isLocal(addr string) bool {
+	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(addr), 0)))
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	if _, err := conn.WriteTo([]byte("x"), conn.LocalAddr()); err != nil {
+		return false
+	}
+	conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+	_, err = conn.Read(make([]byte, 1))
+	return err == nil
+}
+
 // Run is [Machine.Run] where the test is.
 func Run(t testing.TB, line string) string { t.Helper(); return here.Run(t, line) }
 
 // IP is [Machine.IP] where the test is.
 func IP(t testing.TB, commands ...string) { t.Helper(); here.IP(t, commands...) }
+
+// AwaitAddress is [Machine.AwaitAddress] where the test is.
+func AwaitAddress(t testing.TB, addrs ...string) { t.Helper(); here.AwaitAddress(t, addrs...) }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"udprelay/internal/testwait"
 )
 
 // A test may be one inside another, with blanks in its name.
@@ -50,7 +52,7 @@ func TestMachinesAreOtherHosts(t *testing.T) {
 	if _, err := atA.WriteTo([]byte("x"), atB.LocalAddr()); err != nil {
 		t.Fatal(err)
 	}
-	atB.SetReadDeadline(time.Now().Add(10 * time.Second))
+	atB.SetReadDeadline(time.Now().Add(testwait.Patience))
 	if _, from, err := atB.ReadFrom(make([]byte, 1)); err != nil || from.String() != atA.LocalAddr().String() {
 		t.Errorf("want a datagram from %v; got one from %v, %v", atA.LocalAddr(), from, err)
 	}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"udprelay/internal/testwait"
 )
 
 // A manager is the receiving end of the protocol.
@@ -31,7 +33,7 @@ func newManager(t *testing.T) manager {
 // next returns the next message and the descriptors that came with it.
 func (m manager) next(t *testing.T) (string, []int) {
 	t.Helper()
-	m.SetReadDeadline(time.Now().Add(10 * time.Second))
+	m.SetReadDeadline(time.Now().Add(testwait.Patience))
 	text, control := make([]byte, 4096), make([]byte, 4096)
 	n, controls, _, _, err := m.ReadMsgUnix(text, control)
 	if err != nil {
@@ -174,7 +176,7 @@ func TestAManagerThatDoesNotReadHoldsUpNobodyForLong(t *testing.T) {
 	for _, say := range said {
 		go func() { failed <- say() }()
 	}
-	patience := time.After(10 * time.Second)
+	patience := time.After(testwait.Patience)
 	for range said {
 		select {
 		case err := <-failed:

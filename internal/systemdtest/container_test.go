@@ -22,15 +22,17 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"udprelay/internal/testwait"
 )
 
 const (
 	// patience is how long a test waits for what has to happen. It decides
 	// nothing: what is waited for comes much sooner, or never.
-	patience = 10 * time.Second
+	patience = testwait.Patience
 
 	// bootPatience is the same for the boot and the end of a container.
-	bootPatience = time.Minute
+	bootPatience = 5 * time.Minute
 )
 
 // A container is a booted system with a network of its own.
@@ -275,11 +277,7 @@ func (c *container) writeMode(name, text string, mode fs.FileMode) {
 // await waits until ok returns true. It fails the test if that never happens.
 func await(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited %v in vain for %s", patience, what)
-		}
-	}
+	testwait.Until(t, ok, "want "+what)
 }
 
 // A lockedBuffer is a buffer that a process and a test can share.

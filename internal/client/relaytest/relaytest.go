@@ -10,10 +10,12 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"udprelay/internal/testwait"
 )
 
 // Patience is how long a test waits for what must happen.
-const Patience = 10 * time.Second
+const Patience = testwait.Patience
 
 // A Datagram is one that reached the relay; a keep-alive has no payload.
 type Datagram struct {

@@ -57,6 +57,14 @@ func enter(t *testing.T, address string, options Options) *room {
 	return r
 }
 
+// patiently gives the refusal of the last datagram sent the time that it takes on a
+// slow machine. A person is told of one after the time notice.
+func patiently(t *testing.T, notice time.Duration) {
+	grace, delay := refusalGrace, noticeDelay
+	t.Cleanup(func() { refusalGrace, noticeDelay = grace, delay })
+	refusalGrace, noticeDelay = 2*time.Second, notice
+}
+
 // enterRelay starts a relay and a session at it that has joined.
 func enterRelay(t *testing.T, options Options) *room {
 	t.Helper()

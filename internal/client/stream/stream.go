@@ -10,7 +10,8 @@ import (
 	"udprelay/internal/client"
 )
 
-const (
+// Tests on slow machines have more of both.
+var (
 	// refusalGrace is how long a client stays after the last datagram it sent:
 	// if nothing listens at the relay's address, the refusal is the only sign
 	// of it, and it takes a round trip. On one machine and in one building this
@@ -20,11 +21,11 @@ const (
 	// noticeDelay lets a session that ends at once end with one message, its
 	// error, in place of two that say the same.
 	noticeDelay = 250 * time.Millisecond
-
-	// stopGrace is how long a stopped session waits for an output that does
-	// not take what is being written.
-	stopGrace = 100 * time.Millisecond
 )
+
+// stopGrace is how long a stopped session waits for an output that does not take
+// what is being written.
+const stopGrace = 100 * time.Millisecond
 
 // A Mode says how payloads appear on the streams.
 type Mode int

@@ -144,6 +144,7 @@ func TestAReaderThatHasSeenEnoughEndsTheSession(t *testing.T) {
 }
 
 func TestADeadRelayIsSaidOnceAndSpoilsTheEnd(t *testing.T) {
+	patiently(t, noticeDelay)
 	address := relaytest.FreeAddr(t)
 	r := enter(t, address, Options{})
 	if got, want := await(t, r.said, "the notice"), "nothing listens at "+address+" (connection refused); still trying"; got != want {
@@ -163,6 +164,7 @@ func TestADeadRelayIsSaidOnceAndSpoilsTheEnd(t *testing.T) {
 }
 
 func TestADeadRelayIsSaidAtTheEndOfNoInput(t *testing.T) {
+	patiently(t, time.Minute)
 	address := relaytest.FreeAddr(t)
 	r := enter(t, address, Options{In: strings.NewReader("")})
 	r.wantEnd(t, "nothing listens at "+address+" (connection refused)")

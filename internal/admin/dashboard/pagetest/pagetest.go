@@ -22,11 +22,12 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"udprelay/internal/testneed"
+	"udprelay/internal/testwait"
 )
 
 // Patience is how long a test waits for what must happen. The page itself takes
 // 8 seconds to see that a daemon is silent which still has its socket.
-const Patience = 20 * time.Second
+const Patience = testwait.Patience
 
 // names of Chromium's program, the first that is there is used.
 var names = []string{"chromium", "chromium-browser", "google-chrome"}
@@ -67,7 +68,7 @@ func Open(t testing.TB, address string, o Options) *Page {
 	}
 	p := &Page{t: t, address: address}
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(program), chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(o.Width, o.Height), chromedp.WSURLReadTimeout(time.Minute))
+		chromedp.ExecPath(program), chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(o.Width, o.Height), chromedp.WSURLReadTimeout(Patience))
 	if os.Geteuid() == 0 {
 		options = append(options, chromedp.NoSandbox) // root cannot have it
 	}
@@ -143,7 +144,7 @@ func (p *Page) note(event any) {
 // run runs an action with a deadline.
 func run[T any](p *Page, action chromedp.Action[T]) T {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(p.ctx, Patience)
 	defer cancel()
 	result, err := chromedp.Run(ctx, action)
 	if err != nil {
