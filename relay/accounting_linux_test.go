@@ -86,13 +86,11 @@ func (k *bookkeeper) hear(from netip.AddrPort, texts ...string) {
 	k.sent += uint64(len(texts))
 	k.from[from] += uint64(len(texts))
 	k.admit(b, k.now, &k.receiving.tally)
-	admitted := len(b.datagrams)
+	relayed := uint64(len(b.datagrams))
 	receivers := k.table.Receivers()
-	storms := k.Stats().Dropped[DropStorm]
 	if err := k.relay(b, k.receiving.sender, nil, &k.receiving.tally); err != nil && !closed(err) {
 		k.t.Fatal(err)
 	}
-	relayed := uint64(admitted) - (k.Stats().Dropped[DropStorm] - storms)
 	for _, p := range receivers {
 		if p.Addr() != from {
 			k.due[p.Addr()] += relayed

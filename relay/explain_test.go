@@ -88,7 +88,7 @@ func TestExplanationSaysWhatWouldHappen(t *testing.T) {
 		{"quarantined", "192.0.2.1:1", func(r *Relay, _ *Options) { r.table.Lookup(numbered(1)).Path.HoldUntil.Store(int64(time.Hour)) },
 			"", "quarantine", "its datagrams would be relayed to 2 peers", "nothing is sent to it until AN HOUR LATER, or until it is heard: the network says that it cannot be reached"},
 		{"others quarantined", "192.0.2.2:1", func(r *Relay, _ *Options) { r.table.Lookup(numbered(1)).Path.HoldUntil.Store(int64(time.Hour)) },
-			"", "known peer", "its datagrams would be relayed to 2 peers, but not to 1 that cannot be reached or are held; with the first it would become a peer", "nothing is sent to it: it is no peer"},
+			"", "known peer", "its datagrams would be relayed to 2 peers, but not to 1 that cannot be reached; with the first it would become a peer", "nothing is sent to it: it is no peer"},
 		{"link", "192.0.2.1:1", func(r *Relay, _ *Options) { r.Attach(discard{}) }, "", "", "its datagrams would be relayed to 2 peers and handed to 1 link", "the datagrams of others are sent to it"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -189,7 +189,7 @@ func TestStatesOfPeers(t *testing.T) {
 	for s := StateOK; s <= StateFailing+1; s++ {
 		words = append(words, s.String())
 	}
-	if want := []string{"ok", "banned", "quarantined", "held", "cut", "failing", "State(6)"}; !slices.Equal(words, want) {
+	if want := []string{"ok", "banned", "quarantined", "cut", "overloading", "failing", "State(6)"}; !slices.Equal(words, want) {
 		t.Errorf("want %v; got %v", want, words)
 	}
 }

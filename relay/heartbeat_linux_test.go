@@ -19,7 +19,7 @@ func TestHonestHeartbeatsAreNotCut(t *testing.T) {
 			}
 			ring := newRelayRing(t, ways[0], count)
 			r := ring.relays[0]
-			const peers, each = 100, 150
+			const peers, each = 100, 700
 			sinks := newSinks(t, "127.0.0.1", peers)
 			beat := func(text string) {
 				for _, s := range sinks {

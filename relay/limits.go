@@ -32,8 +32,9 @@ func admits(p *peers.Peer, size int, t *tally) bool {
 
 // filter takes out of the batch what goes round in a loop, and then what is
 // beyond the limits of its origin: limits hide that a payload comes again.
-func (r *Relay) filter(b *batch, t *tally) {
-	r.filterStorms(b, t)
+// Received says that the socket brought it, and not a link.
+func (r *Relay) filter(b *batch, received bool, t *tally) {
+	r.filterStorms(b, received, t)
 	limits := r.limits.Load()
 	if limits.PeerDatagrams <= 0 && limits.PeerBytes <= 0 {
 		return
@@ -42,7 +43,7 @@ func (r *Relay) filter(b *batch, t *tally) {
 	for i, d := range b.datagrams {
 		origin := b.origins[i]
 		if origin != nil && limits.tooFast(origin, len(d.Payload), b.at) {
-			t.dropOf(origin, DropPeerRate, 1)
+			t.dropFrom(d.From, origin, DropPeerRate)
 			continue
 		}
 		b.datagrams[kept], b.origins[kept] = d, origin

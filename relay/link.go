@@ -147,7 +147,7 @@ func (a *Attachment) bring(datagrams []Datagram, now time.Time) error {
 		a.peer.Path.Counts.ReceivedBytes.Add(t.ReceivedBytes)
 		b.speaks(a.peer)
 	}
-	r.filter(b, t)
+	r.filter(b, false, t)
 	return r.relay(b, a.entrance.sender, a, t)
 }
 

@@ -118,12 +118,12 @@ func (s *trainSender) oneByOne(i int, errno unix.Errno) error {
 				s.delivered(s.messages[i : i+1])
 				break
 			}
-			before := s.tally.Delivered
+			before, source := s.tally.Delivered, whole.peer.Path.Source.Load()
 			again, err := s.refused(i, failed)
 			if err != nil {
 				return err
 			}
-			flooded = flooded || ofTheNetwork(failed) && s.tally.Delivered > before
+			flooded = flooded || ofTheNetwork(failed) && s.tally.Delivered > before && whole.peer.Path.Source.Load() == source // else that was to blame
 			if !again {
 				break
 			}

@@ -244,14 +244,12 @@ func (r *Relay) step() error {
 		}
 		r.admit(b, now, t)
 		if !backlog.balancing.Load() && !r.socket.crowded() {
-			r.filter(b, t)
 			return r.relay(b, r.receiving.sender, nil, t)
 		}
 		r.overloaded(b)
 	}
 	r.takeIn()
 	backlog.next(b, r.since(time.Now()))
-	r.filter(b, t)
 	r.turns.meanwhile = backlog.takeIn
 	err := r.relay(b, r.receiving.sender, nil, t)
 	r.turns.meanwhile = nil
@@ -313,6 +311,7 @@ func (r *Relay) admit(b *batch, now time.Time, t *tally) {
 		r.receiving.refusals.count()
 		r.recent.note(&r.receiving.refusals, b.at)
 	}
+	r.filter(b, true, t)
 }
 
 // joined is told of a peer that has joined with a datagram of b.

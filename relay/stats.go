@@ -125,6 +125,15 @@ func (t *tally) dropOf(p *peers.Peer, reason Drop, n int) {
 	p.Path.Counts.Drop(int(reason), uint64(n), t.at)
 }
 
+// dropFrom is drop for a datagram that came from an address, and counts it for its
+// origin as well; nil: a link brought it.
+func (t *tally) dropFrom(from netip.AddrPort, origin *peers.Peer, reason Drop) {
+	t.drop(reason, 1, from)
+	if origin != nil {
+		origin.Path.Counts.Drop(int(reason), 1, t.at)
+	}
+}
+
 // add adds what another tally has.
 func (t *tally) add(other *tally) {
 	t.Delivered += other.Delivered

@@ -30,13 +30,13 @@ func newStorms() *storms { return &storms{watch: storm.New(), seed: maphash.Make
 
 // filterStorms takes out of the batch what goes round in a loop, and the few
 // datagrams that are withheld to find out whether there is one.
-func (r *Relay) filterStorms(b *batch, t *tally) {
+func (r *Relay) filterStorms(b *batch, received bool, t *tally) {
 	var hashes [maxBatch]uint64
 	for i := range b.datagrams {
 		hashes[i] = maphash.Bytes(r.storms.seed, b.datagrams[i].Payload)
 	}
 	kept := 0
-	r.storms.watch.Begin(b.at, b == r.receiving.batch && r.storms.watch.AsksEmptied() && r.emptied())
+	r.storms.watch.Begin(b.at, received && r.storms.watch.AsksEmptied() && r.emptied())
 	for i, d := range b.datagrams {
 		origin := b.origins[i]
 		reason := DropStorm
@@ -48,11 +48,7 @@ func (r *Relay) filterStorms(b *batch, t *tally) {
 		case storm.Withheld:
 			reason = DropWithheld
 		}
-		if origin != nil {
-			t.dropOf(origin, reason, 1)
-		} else {
-			t.drop(reason, 1, d.From)
-		}
+		t.dropFrom(d.From, origin, reason)
 	}
 	b.datagrams, b.origins = b.datagrams[:kept], b.origins[:kept]
 	r.storms.report(r.storms.watch.End(), b.at, r.log)
@@ -66,8 +62,16 @@ func (r *Relay) emptied() bool { return !r.receiving.backlog.waiting() && r.sock
 func (s *storms) report(events []storm.Event, at int64, log *slog.Logger) {
 	for _, e := range events {
 		s.cut.note(e, at)
-		if e.Kind == storm.Suspected {
-			log.Debug("a peer repeats what others send: looking for a loop", "peer", e.Addr, "repeats_per_second", e.Rate)
+		peer := any(e.Addr)
+		if e.Addr.Port() == 0 { // a sender, whatever its ports
+			peer = e.Addr.Addr()
+		}
+		switch e.Kind {
+		case storm.Suspected:
+			log.Debug("a peer repeats what others send: looking for a loop", "peer", peer, "repeats_per_second", e.Rate)
+			continue
+		case storm.Cleared:
+			log.Debug("no storm: a peer that repeats what others send produces it", "peer", peer, "repeats_per_second", e.Rate)
 			continue
 		}
 		if !s.logLimit.Take(linesPerMinute, 1, at/60) {
@@ -80,16 +84,13 @@ func (s *storms) report(events []storm.Event, at int64, log *slog.Logger) {
 		}
 		switch e.Kind {
 		case storm.Cut:
-			log.Warn("storm cut: a peer returns what it is sent", append([]any{"peer", e.Addr,
+			log.Warn("storm cut: a peer returns what it is sent", append([]any{"peer", peer,
 				"repeats_per_second", e.Rate, "hint", advice[DropStorm]}, more...)...)
-		case storm.Cleared:
-			log.Info("no storm: a peer that repeats what others send produces it", append([]any{"peer", e.Addr,
-				"repeats_per_second", e.Rate}, more...)...)
 		case storm.Released:
-			log.Info("storm over: the peer is no longer cut", append([]any{"peer", e.Addr,
+			log.Info("storm over: the peer is no longer cut", append([]any{"peer", peer,
 				"dropped", e.Dropped, "after", e.For.Round(time.Millisecond)}, more...)...)
 		case storm.Talking:
-			log.Warn("two peers answer each other, perhaps in a loop", append([]any{"peer", e.Addr, "other", e.Other,
+			log.Warn("two peers answer each other, perhaps in a loop", append([]any{"peer", peer, "other", e.Other,
 				"datagrams_per_second", e.Rate, "hint", talkAdvice}, more...)...)
 		}
 	}

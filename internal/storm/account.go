@@ -181,9 +181,12 @@ func (w *Watch) open(p *peers.Peer, repeats uint32) *account {
 		}
 		at, _ := w.place(least.number)
 		w.accounts = slices.Delete(w.accounts, at, at+1)
+		w.free = append(w.free, least)
 		w.last = nil
 	}
-	a := &account{number: p.Number(), addr: p.Addr(), opened: w.now}
+	a := w.free[len(w.free)-1]
+	w.free = w.free[:len(w.free)-1]
+	*a = account{number: p.Number(), addr: p.Addr(), opened: w.now}
 	at, _ := w.place(a.number)
 	w.accounts = slices.Insert(w.accounts, at, a)
 	return a
@@ -200,5 +203,11 @@ func (a *account) weight() float64 {
 // closeIdle closes the accounts that have nothing to remember.
 func (w *Watch) closeIdle() {
 	w.last = nil
-	w.accounts = slices.DeleteFunc(w.accounts, func(a *account) bool { return a.idle(w.now) })
+	w.accounts = slices.DeleteFunc(w.accounts, func(a *account) bool {
+		idle := a.idle(w.now)
+		if idle {
+			w.free = append(w.free, a)
+		}
+		return idle
+	})
 }

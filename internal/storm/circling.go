@@ -163,7 +163,7 @@ func (t *circlingTrial) hold() int64 {
 // flight returns how long what is under way may take, which is not counted.
 func (t *circlingTrial) flight() int64 {
 	if t.alone() {
-		return max(t.hold()/5, min(t.gap*3/2, t.hold()/3))
+		return t.hold() / 5
 	}
 	return t.hold() / 3
 }
@@ -198,8 +198,9 @@ func (t *circlingTrial) step(w *Watch, emptied bool) {
 	}
 }
 
-// judge decides what can be decided.
-func (t *circlingTrial) judge(w *Watch) {
+// judge decides what can be decided: before a batch is noted, which peers are
+// cleared, and after it also which are convicted.
+func (t *circlingTrial) judge(w *Watch, convict bool) {
 	if t.phase < withheld {
 		return
 	}
@@ -215,10 +216,10 @@ func (t *circlingTrial) judge(w *Watch) {
 		}
 		missing := w.active - max(c.last, t.held)
 		switch {
-		case t.flushed && span >= measureTime && expected >= 1 && float64(c.after) >= max(1, expected/2):
+		case t.flushed && span >= measureTime && expected >= 0.5 && float64(c.after) >= max(1, expected/2):
 			w.clear(a)
-		case span >= missingTime && expected >= leastCount && c.after == 0,
-			missing >= missingTime && c.expected(missing, c.others, t.counted) >= 2*leastCount:
+		case convict && (span >= missingTime && expected >= leastCount && c.after == 0 ||
+			missing >= missingTime && c.expected(missing, c.others, t.counted) >= 2*leastCount):
 			t.convict(w, a)
 		default:
 			left = left || a.repeatRate >= suspectRate // it does not wait for others that take part

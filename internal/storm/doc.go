@@ -33,9 +33,8 @@
 //   - A trial withholds at most 16 payloads of a sample of 64, or one payload
 //     for a time in which 0.09 s of all repeats come; mostly far less, for it
 //     ends when all suspects are cleared.
-//   - Memory is fixed: a table of 1 MiB, counters of 32 KiB, and at most 1024
-//     accounts of peers, which are forgotten after 10 minutes. Nothing is
-//     allocated without an event or a new account.
+//   - Memory is fixed: a table of 1 MiB, counters of 32 KiB, and 1024 accounts of
+//     peers, which are forgotten after 10 minutes. Only events are allocated.
 //
 // # Limits
 //

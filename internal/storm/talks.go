@@ -35,6 +35,8 @@ const (
 
 // talks are those that were found when it was last looked.
 type talks struct {
+	talkers [mostTalkers]*account // used by look
+
 	windows int // since the watch began, or since no window was missed
 	found   []Talk
 	told    []toldTalk
@@ -52,7 +54,7 @@ func (t *talks) closeWindow(w *Watch, missed int64) {
 		a.history[slot] = a.fresh
 	}
 	if t.windows++; missed > 0 {
-		t.windows, t.found = 0, nil // the last window is of unknown length
+		t.windows, t.found = 0, t.found[:0] // the last window is of unknown length
 	}
 	if t.windows >= talkSpan && t.windows%talkStep == 0 {
 		t.look(w)
@@ -61,15 +63,18 @@ func (t *talks) closeWindow(w *Watch, missed int64) {
 
 // look compares the peers that send most.
 func (t *talks) look(w *Watch) {
-	t.found = nil
-	var talkers []*account
+	t.found = t.found[:0]
+	talkers := t.talkers[:0]
 	for _, a := range w.accounts {
-		if a.freshRate >= talking && w.now-a.opened >= talkSpan*window {
+		if a.freshRate < talking || w.now-a.opened < talkSpan*window {
+			continue
+		}
+		if len(talkers) < mostTalkers {
 			talkers = append(talkers, a)
+		} else if least := slices.MinFunc(talkers, byFresh); least.freshRate < a.freshRate {
+			talkers[slices.Index(talkers, least)] = a
 		}
 	}
-	slices.SortFunc(talkers, func(a, b *account) int { return cmp.Compare(b.freshRate, a.freshRate) })
-	talkers = talkers[:min(len(talkers), mostTalkers)]
 	for i, a := range talkers {
 		for _, b := range talkers[:i] {
 			if len(t.found) < mostTalks && t.alike(a, b) {
@@ -77,7 +82,10 @@ func (t *talks) look(w *Watch) {
 			}
 		}
 	}
+	clear(talkers)
 }
+
+func byFresh(a, b *account) int { return cmp.Compare(a.freshRate, b.freshRate) }
 
 // alike reports whether the windows of the two are alike, and vary.
 func (t *talks) alike(a, b *account) bool {

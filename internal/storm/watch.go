@@ -113,6 +113,7 @@ type Watch struct {
 	linkRepeatRate float64
 
 	accounts []*account // in ascending order of number
+	free     []*account // those that no peer has
 	last     *account   // the one that was found last, or nil
 	full     bool       // no account can be opened in this window
 	cuts     int        // accounts that are cut
@@ -129,7 +130,14 @@ type Watch struct {
 // New returns a watch that has seen nothing.
 func New() *Watch { return newWatch(rand.Uint64()) }
 
-func newWatch(seed uint64) *Watch { return &Watch{random: rand.New(rand.NewPCG(seed, 0))} }
+func newWatch(seed uint64) *Watch {
+	w := &Watch{random: rand.New(rand.NewPCG(seed, 0)), accounts: make([]*account, 0, maxAccounts), free: make([]*account, maxAccounts)}
+	pool := make([]account, maxAccounts) // takes memory only where it is used
+	for i := range pool {
+		w.free[maxAccounts-1-i] = &pool[i]
+	}
+	return w
+}
 
 func (w *Watch) draw() uint64 { return w.random.Uint64() }
 
@@ -263,7 +271,7 @@ func (w *Watch) End() []Event {
 			w.sampled.judge(w)
 		}
 		if w.circling.on {
-			w.circling.judge(w)
+			w.circling.judge(w, true)
 		}
 	}
 	events := w.events
@@ -290,6 +298,7 @@ func (w *Watch) advance(now int64, emptied bool) {
 	w.mark = markAt(w.now)
 	if w.circling.on {
 		w.circling.step(w, emptied)
+		w.circling.judge(w, false)
 		if asks := w.circling.asksEmptied(); asks != w.asks.Load() {
 			w.asks.Store(asks)
 		}
