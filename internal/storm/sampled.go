@@ -7,11 +7,11 @@ import "math/bits"
 //
 // Some of the payloads that are new while the trial lasts, and that come from
 // origins without repeats, are its sample: what suspects or other relays bring
-// may reach a suspect by another way. Each of them is in one of two groups, by chance: one in four is withheld
-// from everyone, the others are relayed. A peer that brings payloads which nobody was given
-// has them from elsewhere. If it brings so many of the others that it must
-// have brought some of these by chance, too, and has not, it returns what it
-// is given.
+// may reach a suspect by another way. Each of them is in one of two groups, by
+// chance: one in four is withheld from everyone, the others are relayed. A peer
+// that brings payloads which nobody was given has them from elsewhere. If it
+// brings so many of the others that it must have brought some of these by
+// chance, too, and has not, it returns what it is given.
 type sampledTrial struct {
 	on       bool
 	began    int64
@@ -22,10 +22,12 @@ type sampledTrial struct {
 	count    int
 	withheld uint64 // a bit for each that is withheld
 	valid    uint64 // a bit for each that counts
+	returned bool   // a suspect has brought one that was relayed
 }
 
 const (
 	sampleSize    = 64 // a bit for each fits in a word
+	firstSample   = 32 // is all, unless a suspect brings some of it
 	sampleAtOnce  = 4  // payloads, of which one is withheld, in sampleEvery
 	sampleEvery   = int64(60e6)
 	longestWait   = int64(7e9)
@@ -36,7 +38,7 @@ const (
 )
 
 func (t *sampledTrial) begin(w *Watch) {
-	t.on, t.began, t.nonce, t.count, t.withheld = true, w.now, w.draw(), 0, 0
+	*t = sampledTrial{on: true, began: w.now, nonce: w.draw()}
 	for _, a := range w.accounts {
 		a.brought = 0
 	}
@@ -45,7 +47,7 @@ func (t *sampledTrial) begin(w *Watch) {
 // take takes a new payload into the sample, if there is room, and reports
 // whether it is withheld. A is the account of its origin, or nil.
 func (t *sampledTrial) take(hash, origin uint64, now int64) (withhold bool) {
-	if t.count == sampleSize || t.count >= sampleAtOnce*int(1+(now-t.began)/sampleEvery) {
+	if t.count == sampleSize || bits.OnesCount64(t.valid) >= firstSample && !t.returned || t.count >= sampleAtOnce*int(1+(now-t.began)/sampleEvery) {
 		return false
 	}
 	bit := uint64(1) << t.count
@@ -65,8 +67,9 @@ func (t *sampledTrial) note(hash uint64, a *account, now int64) (withhold bool) 
 			continue
 		}
 		withhold = t.withheld&(1<<i) != 0
-		if a != nil && t.origins[i] != a.number {
+		if a != nil && t.origins[i] != a.number && a.brought&(1<<i) == 0 {
 			if a.brought |= 1 << i; !withhold && a.standing == suspect {
+				t.returned = true
 				a.lag = max(a.lag, now-t.at[i])
 			}
 		}
@@ -93,10 +96,10 @@ func (t *sampledTrial) produces(a *account, enough int) bool {
 
 // returns reports whether the peer brings what it is given and, beyond chance,
 // none of what it is not.
-func (t *sampledTrial) returns(a *account) bool {
-	others := t.valid
+func (t *sampledTrial) returns(a *account, now int64) bool {
+	others := t.valid // payloads of others, which it has had the time to return
 	for i, origin := range t.origins[:t.count] {
-		if origin == a.number {
+		if origin == a.number || now-t.at[i] < a.lag {
 			others &^= 1 << i
 		}
 	}
@@ -125,7 +128,7 @@ func (t *sampledTrial) judge(w *Watch) {
 		switch {
 		case t.produces(a, ownProduction), over && t.produces(a, 1):
 			w.clear(a)
-		case t.returns(a):
+		case t.returns(a, w.now):
 			w.cut(a)
 		case over:
 			w.postpone(a)
