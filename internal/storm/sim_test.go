@@ -320,19 +320,4 @@ func (r *simRelay) log(t *testing.T) {
 	}
 }
 
-// wantUntouched checks that nothing was done about anybody.
-func (r *simRelay) wantUntouched(t *testing.T) {
-	t.Helper()
-	if len(r.events) > 0 || len(r.returned) > 0 || len(r.withheld) > 0 {
-		r.log(t)
-		t.Errorf("want no peer touched, got %d events, returned %v, withheld %v", len(r.events), r.returned, r.withheld)
-	}
-}
-
-// numbers returns a function that returns a new payload each time.
-func numbers() func() uint64 {
-	n := uint64(0)
-	return func() uint64 { n++; return n }
-}
-
 func always(payload uint64) func() uint64 { return func() uint64 { return payload } }
