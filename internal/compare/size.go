@@ -119,7 +119,7 @@ func (r *report) sizeMarkdown(images string) string {
 		fmt.Fprintf(&b, "\n%s\n\n%s", title, t.String())
 	}
 	costs("A datagram of 200 bytes from one sender, by the number of receivers, as many as the relay relays:", "receivers", r.Size.Receivers, true)
-	costs("A datagram of 31 bytes, by the number of peers that take turns to send and receive nothing; it waits\nin the receive queue when the time begins:", "senders", r.Size.Senders, false)
+	costs("A datagram of 31 bytes, by the number of programs that take turns to send and may not receive; it waits\nin the receive queue when the time begins:", "senders", r.Size.Senders, false)
 	if len(r.Size.Crowds) > 0 {
 		image("Time to join, expire, save and list, by number of peers", crowdPlot)
 		t := table{head: []string{"learned peers"}}

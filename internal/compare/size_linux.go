@@ -208,7 +208,11 @@ func (s *session) senders(ctx context.Context, work string, count int) (ns float
 		return 0, err
 	}
 	defer v.close()
-	if _, err := r.join(ctx, v); err != nil {
+	if err := v.all(ctx, r.child, nil); err != nil {
+		return 0, err
+	}
+	// They only send, so they are no peers, whatever their number.
+	if err := r.await(ctx, fmt.Sprintf("%d datagrams received", count), func(s admin.Status) bool { return s.Ready && s.Counters.Received >= uint64(count) }); err != nil {
 		return 0, err
 	}
 	before, err := r.api.Status(ctx)

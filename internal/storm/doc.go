@@ -30,9 +30,10 @@
 //
 //   - If no payload comes from two origins, nothing is dropped.
 //   - A peer with fewer than some 40 repeats per second is never tried or cut.
-//   - A trial withholds at most 16 payloads of a sample of 64, or one payload
-//     for a time in which 0.09 s of all repeats come; mostly far less, for it
-//     ends when all suspects are cleared.
+//   - A trial withholds at most 8 payloads of a sample of 32, and 16 of 64 if a
+//     suspect returns some of it, or one payload for a time in which 0.09 s of
+//     all repeats come; mostly far less, for it ends when all suspects are
+//     cleared.
 //   - Memory is fixed: a table of 1 MiB, counters of 32 KiB, and 1024 accounts of
 //     peers, which are forgotten after 10 minutes. Only events are allocated.
 //
