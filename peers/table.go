@@ -202,7 +202,7 @@ func (t *Table) insert(p *Peer, may May, proof Join, rule *RuleTally, heard int6
 		t.receivers.append(p)
 	}
 	if !p.Connected() {
-		t.index.add(p) // last: whoever finds it by its address finds it in the lists, too
+		t.index.add(p) // last: a peer that is found by its address is in the lists, too
 	}
 	return p
 }

@@ -124,7 +124,7 @@ func (r *Relay) chargeKeptOut(at int64) fairqueue.Outside {
 	return outside
 }
 
-// liftLimits takes the limits back, for whoever has the socket next.
+// liftLimits removes the limits: another relay may have the socket next.
 func (r *Relay) liftLimits() {
 	if r.receiving.backlog.balancing.Load() {
 		r.socket.limit(nil)

@@ -51,7 +51,7 @@ type linuxSocket struct {
 	sources    sources
 	ring       *ring
 	errors     *errorRing
-	erring     sync.Mutex // held by whoever reads errors of the network or changes muted
+	erring     sync.Mutex // held while errors of the network are read or muted changes
 	muted      bool       // the kernel keeps none for a moment; guarded by erring
 	answering  answering
 	neighbours neighbours

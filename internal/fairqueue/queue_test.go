@@ -126,7 +126,7 @@ func TestEachDatagramIsSentOrCountedAndInOrder(t *testing.T) {
 	})
 }
 
-// What the queue has room for it keeps, whoever sends it.
+// The queue keeps all that it has room for, of every origin.
 func TestABurstIsKept(t *testing.T) {
 	const bytes = 4 << 20
 	m := newModel(t, bytes)

@@ -44,8 +44,8 @@ func (t *sampledTrial) begin(w *Watch) {
 	}
 }
 
-// take takes a new payload into the sample, if there is room, and reports
-// whether it is withheld. A is the account of its origin, or nil.
+// take adds a new payload to the sample, if there is room, and reports
+// whether it is withheld. Origin is the number of its origin; 0: a link.
 func (t *sampledTrial) take(hash, origin uint64, now int64) (withhold bool) {
 	if t.count == sampleSize || bits.OnesCount64(t.valid) >= firstSample && !t.returned || t.count >= sampleAtOnce*int(1+(now-t.began)/sampleEvery) {
 		return false
