@@ -37,7 +37,7 @@ TESTING = $(GOTESTSUM) -- -count=1 -timeout 2h -p $$(($$(getconf _NPROCESSORS_ON
 
 test: test-packages
 	@plain=passed race=passed; \
-	$(TESTING) $$(go list ./relay ./... | grep -v -e /filetransfer -e /internal/client -e /internal/command) || plain=failed; \
+	$(TESTING) $$(go list ./relay ./... | grep -vE '^udprelay$$|/filetransfer|/internal/(client|command|bench|daemon|cluster$$|admin$$)') || plain=failed; \
 	$(TESTING) -race $$(go list ./relay ./... | grep -v -e /packaging -e /dashboard -e /compare -e /storm) || race=failed; \
 	echo "without the race detector: $$plain; with it: $$race"; \
 	test $$plain,$$race = passed,passed
@@ -67,7 +67,7 @@ lint:
 others:
 	@for target in $(OTHERS); do \
 		echo "build for $$target"; \
-		GOOS=$${target%/*} GOARCH=$${target#*/} CGO_ENABLED=0 go build -o /dev/null ./... || exit 1; \
+		GOOS=$${target%/*} GOARCH=$${target#*/} CGO_ENABLED=0 go build -o /dev/null . || exit 1; \
 	done
 	@for target in $(WITHOUT); do \
 		echo "build for $$target, without clusters"; \
@@ -78,12 +78,15 @@ others:
 	@go vet -tags nocluster ./... && go test -tags nocluster ./internal/cluster
 	@! go list -deps -tags nocluster ./... | grep nats-io || { echo "want no NATS with the tag nocluster"; exit 1; }
 
+# Each package is built once, however many targets it has.
 fuzz:
-	@set -e; for package in $$(go list ./...); do \
-		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
-			echo "fuzz $$package $$target"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+	@set -e; for directory in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n 1 dirname | sort -u); do \
+		binary=$$(mktemp); go test -c -fuzz . -o $$binary $$directory; \
+		for target in $$(cd $$directory && $$binary -test.list '^Fuzz'); do \
+			echo "fuzz $$directory $$target"; \
+			(cd $$directory && $$binary -test.run '^$$' -test.fuzz "^$$target\$$" -test.fuzztime $(FUZZTIME) -test.fuzzcachedir "$$(go env GOCACHE)/fuzz/$$directory"); \
 		done; \
+		rm $$binary; \
 	done
 
 bench:

@@ -454,9 +454,3 @@ func perSecond(perWindow float64) uint64 {
 	return uint64(perWindow * float64(time.Second) / float64(window))
 }
 
-// Trying reports whether a trial is going on.
-func (w *Watch) Trying() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.sampled.on || w.circling.on
-}
