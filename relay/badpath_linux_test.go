@@ -82,6 +82,9 @@ func TestBadPathCostsOnlyItsPeer(t *testing.T) {
 						for _, line := range f.end {
 							nettest.Run(t, words.Replace(line))
 						}
+						nettest.AwaitUp(t, "cable1")
+						other.AwaitUp(t, "cable1")
+						nettest.AwaitAddress(t, "fd77:1::1")
 					}()
 					checkBadPath(t, r, clients, bad, f, family.size)
 				})

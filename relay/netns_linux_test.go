@@ -44,6 +44,8 @@ func (m *machine) connect(t testing.TB, n int) {
 			fmt.Sprintf("address add fd77:%d::%d/64 dev %s nodad", n, i, cable))
 	}
 	m.IP(t, append(commands, "link set "+cable+" up")...)
+	nettest.AwaitUp(t, cable)
+	m.AwaitUp(t, cable)
 	nettest.AwaitAddress(t, fmt.Sprintf("fd77:%d::1", n))
 	for i := 11; i <= 16; i++ {
 		m.AwaitAddress(t, fmt.Sprintf("fd77:%d::%d", n, i))

@@ -199,6 +199,8 @@ func routed(t testing.TB) (router, far *machine) {
 		commands = append(commands, fmt.Sprintf("address add 10.88.0.%d/24 dev cable5", i), fmt.Sprintf("address add fd88::%d/64 dev cable5 nodad", i))
 	}
 	far.IP(t, append(commands, "link set cable5 up", "route add default via 10.88.0.1", "route add default via fd88::1")...)
+	router.AwaitUp(t, "cable5")
+	far.AwaitUp(t, "cable5")
 	router.AwaitAddress(t, "fd88::1")
 	for i := 11; i <= 19; i++ {
 		far.AwaitAddress(t, fmt.Sprintf("fd88::%d", i))

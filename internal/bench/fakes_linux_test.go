@@ -199,7 +199,7 @@ func TestItCanBeStoppedAtAnyTime(t *testing.T) {
 				cancel()
 			}
 		})
-		if err != nil || !r.Interrupted || r.Sent == 0 || r.Lost != 0 || r.Generator.Limit {
+		if err != nil || !r.Interrupted || r.Sent == 0 || r.Lost != 0 || r.Generator.Limit && name != "rate" { // it may be late on a busy machine
 			t.Errorf("%s: want a result of what was sent, got %v, %+v", name, err, r)
 		}
 		cancel()

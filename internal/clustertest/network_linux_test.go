@@ -53,6 +53,8 @@ func newNetwork(t testing.TB, names ...string) *network {
 			fmt.Sprintf("link set dev %s master bridge up", name))
 		h.IP(t, "link set eth up",
 			"address add "+h.four+"/24 dev eth", "address add "+h.six+"/64 dev eth nodad")
+		n.bridge.AwaitUp(t, name)
+		h.AwaitUp(t, "eth")
 		h.AwaitAddress(t, h.six)
 		n.hosts = append(n.hosts, h)
 	}

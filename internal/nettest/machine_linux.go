@@ -108,6 +108,17 @@ func (m *Machine) AwaitAddress(t testing.TB, addrs ...string) {
 	}
 }
 
+// AwaitUp waits until the machine sends on each of its interfaces. That is a moment
+// after ip(8) has set both ends of a cable up; what is sent earlier is lost.
+func (m *Machine) AwaitUp(t testing.TB, interfaces ...string) {
+	t.Helper()
+	for _, name := range interfaces {
+		testwait.Until(t, func() bool {
+			return strings.Contains(m.Run(t, "ip -oneline link show dev "+name), " state UP ")
+		}, "want "+name+" to be up")
+	}
+}
+
 // isLocal reports whether a datagram to addr comes back to this host.
 func isLocal(addr string) bool {
 	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(addr), 0)))
@@ -131,3 +142,6 @@ func IP(t testing.TB, commands ...string) { t.Helper(); here.IP(t, commands...) 
 
 // AwaitAddress is [Machine.AwaitAddress] where the test is.
 func AwaitAddress(t testing.TB, addrs ...string) { t.Helper(); here.AwaitAddress(t, addrs...) }
+
+// AwaitUp is [Machine.AwaitUp] where the test is.
+func AwaitUp(t testing.TB, interfaces ...string) { t.Helper(); here.AwaitUp(t, interfaces...) }

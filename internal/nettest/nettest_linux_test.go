@@ -39,6 +39,8 @@ func TestMachinesAreOtherHosts(t *testing.T) {
 	a, b := NewMachine(t), NewMachine(t)
 	a.IP(t, fmt.Sprintf("link add eth type veth peer name eth netns %d", b.Thread()), "address add 203.0.113.1/24 dev eth", "link set eth up")
 	b.IP(t, "address add 203.0.113.2/24 dev eth", "link set eth up")
+	a.AwaitUp(t, "eth")
+	b.AwaitUp(t, "eth")
 	open := func(m *Machine, address string) (conn net.PacketConn) {
 		var err error
 		m.Do(func() { conn, err = net.ListenPacket("udp4", address) })

@@ -130,6 +130,8 @@ func connected(t *testing.T, addresses ...string) []*nettest.Machine {
 		machines[0].IP(t, fmt.Sprintf("link add port%d type veth peer name eth0 netns %d", i, m.Thread()),
 			fmt.Sprintf("link set port%d master lan up", i))
 		m.IP(t, "addr add "+address+" dev eth0", "link set eth0 up")
+		machines[0].AwaitUp(t, fmt.Sprintf("port%d", i))
+		m.AwaitUp(t, "eth0")
 	}
 	return machines
 }

@@ -453,4 +453,3 @@ func (w *Watch) tell(e Event, a *account) {
 func perSecond(perWindow float64) uint64 {
 	return uint64(perWindow * float64(time.Second) / float64(window))
 }
-
