@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -149,12 +150,15 @@ func TestDetails(t *testing.T) {
 	const address = "10.0.0.22:40021"
 	text := p.Details(address)
 	for _, part := range []string{
-		"quarantined: the network says", "send and receive", "by sending a datagram (join: open)", "21 s ago", " s, unless it is heard",
+		"quarantined: the network says", "send and receive", "by sending a datagram (join: open)", " s, unless it is heard",
 		"777 datagrams, 148 kB; 11 datagrams/s", "197 datagrams", "no_buffer 3", "udprelay why " + address,
 	} {
 		if !strings.Contains(strings.ReplaceAll(text, "\n", " "), part) {
 			t.Errorf("the details lack %q:\n%s", part, text)
 		}
+	}
+	if heard := regexp.MustCompile(`Heard\s+20[0-9-]+ [0-9:]+, (\d+ min )?\d+ s ago`); !heard.MatchString(text) {
+		t.Errorf("the details do not say when the peer was heard:\n%s", text)
 	}
 	if answer := p.Why(address); !strings.Contains(answer, "access[1] from private may both: matches") || !strings.Contains(answer, "no_buffer 3, last ") {
 		t.Errorf("why: %s", answer)
