@@ -57,7 +57,7 @@ func (r *Relay) keepHouse(ctx context.Context) {
 		case now := <-storms.C:
 			at := r.since(now)
 			r.storms.report(r.storms.watch.Tick(at), at, r.log)
-			if r.receiving.backlog.balancing.Load() {
+			if r.receiving.backlog.balancing.Load() || r.storms.watch.AsksEmptied() {
 				r.socket.wake() // also while nothing is received
 			}
 		case <-refresh.C:

@@ -239,6 +239,8 @@ func (r *Relay) step() error {
 		now := time.Now()
 		r.balance(now)
 		if len(b.datagrams) == 0 { // woken
+			b.at = r.since(now)
+			r.filterStorms(b, true, t)
 			r.counters.publish(t)
 			return nil
 		}

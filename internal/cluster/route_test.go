@@ -30,7 +30,9 @@ type proxy struct {
 // startProxy returns a proxy that passes everything on, until the test ends.
 func startProxy(t testing.TB, to string) *proxy { return startSlowProxy(t, to, 0) }
 
-// startSlowProxy returns a proxy that pauses after each 32 KiB.
+// startSlowProxy returns a proxy that pauses after each 32 KiB. The kernel keeps
+// little for it to read: NATS gives a route up when the answer to a ping takes six
+// seconds, and what was sent before the ping comes first.
 func startSlowProxy(t testing.TB, to string, pause time.Duration) *proxy {
 	t.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -67,6 +69,13 @@ func (p *proxy) accept() {
 		}
 		p.mu.Lock()
 		p.conns = append(p.conns, in, out)
+		if p.pause > 0 {
+			for _, c := range []net.Conn{in, out} {
+				if err := c.(*net.TCPConn).SetReadBuffer(64 << 10); err != nil {
+					c.Close()
+				}
+			}
+		}
 		if p.closed {
 			in.Close()
 			out.Close()

@@ -68,6 +68,7 @@ const (
 	// What is withheld is no more than so much time of all repeats.
 	mostWithheld = int64(90e6)
 	longestHold  = int64(6e9)
+	mostLate     = 1 // times as much longer, if this program has stood still
 )
 
 // CirclingCounts are repeats that a suspect has brought: of the payload that is
@@ -176,9 +177,9 @@ func (t *circlingTrial) flush(w *Watch) {
 	}
 }
 
-// asksEmptied reports whether it is to be found out that what waited has been
+// asksEmptied reports whether it makes a difference that what waited has been
 // received.
-func (t *circlingTrial) asksEmptied() bool { return t.on && t.phase == measuring && !t.flushed }
+func (t *circlingTrial) asksEmptied() bool { return t.on && t.phase >= withheld }
 
 // step goes on to the next phase if it is time.
 func (t *circlingTrial) step(w *Watch, emptied bool) {
@@ -198,9 +199,10 @@ func (t *circlingTrial) step(w *Watch, emptied bool) {
 	}
 }
 
-// judge decides what can be decided: before a batch is noted, which peers are
-// cleared, and after it also which are convicted.
-func (t *circlingTrial) judge(w *Watch, convict bool) {
+// judge decides what can be decided: which peers are cleared and, if all has been
+// noted that has come, also which are convicted. Of a peer that brings other
+// repeats, too, these show how much of what it sends has been noted.
+func (t *circlingTrial) judge(w *Watch, complete bool) {
 	if t.phase < withheld {
 		return
 	}
@@ -218,14 +220,15 @@ func (t *circlingTrial) judge(w *Watch, convict bool) {
 		switch {
 		case t.flushed && span >= measureTime && expected >= 0.5 && float64(c.after) >= max(1, expected/2):
 			w.clear(a)
-		case convict && (span >= missingTime && expected >= leastCount && c.after == 0 ||
+		case (complete || c.othersBefore >= leastCount) && (span >= missingTime && expected >= leastCount && c.after == 0 ||
 			missing >= missingTime && c.expected(missing, c.others, t.counted) >= 2*leastCount):
 			t.convict(w, a)
 		default:
 			left = left || a.repeatRate >= suspectRate // it does not wait for others that take part
 		}
 	}
-	if !left || w.active-t.held >= t.hold() {
+	late := w.active - t.held - t.hold()
+	if !left || late >= 0 && (!t.flushed || complete && span >= t.hold()/2) || late >= mostLate*t.hold() {
 		t.end(w)
 	}
 }

@@ -142,6 +142,10 @@ func (s *sim) newRelay(watch bool, peerCount int) *simRelay {
 		var tick func()
 		tick = func() {
 			r.note(r.watch.Tick(s.now))
+			if r.watch.AsksEmptied() && !r.working {
+				r.watch.Begin(s.now, true)
+				r.note(r.watch.End())
+			}
 			s.after(250*millisecond, tick)
 		}
 		s.after(250*millisecond, tick)

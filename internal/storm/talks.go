@@ -22,11 +22,13 @@ const (
 	talkStep = 8   // after how many windows they are compared again
 
 	// In a talk the windows of two peers differ by no more than a part in
-	// talkAlike of all, and by no more than a part in talkVaries of what one
-	// window differs from the next: senders with the same steady rate differ as
-	// little, but do not vary.
-	talkAlike  = 50
-	talkVaries = 4
+	// talkAlike of all, and talkUnderWay each, because a window may end between
+	// datagrams and their answers. And they differ by no more than a part in
+	// talkVaries of what one window differs from the next: senders with the same
+	// steady rate differ as little, but do not vary.
+	talkAlike    = 50
+	talkUnderWay = 16
+	talkVaries   = 4
 
 	mostTalkers = 32
 	mostTalks   = 64
@@ -37,7 +39,7 @@ const (
 type talks struct {
 	talkers [mostTalkers]*account // used by look
 
-	windows int // since the watch began, or since no window was missed
+	windows int // in the history, since the watch began
 	found   []Talk
 	told    []toldTalk
 }
@@ -47,16 +49,17 @@ type toldTalk struct {
 	at int64
 }
 
-// closeWindow takes stock of a window that has ended.
+// closeWindow takes stock of a window that has ended. One that took longer is left
+// out: in that, steady senders differ from other windows, too, and by as much.
 func (t *talks) closeWindow(w *Watch, missed int64) {
-	slot := t.windows % talkSpan
-	for _, a := range w.accounts {
-		a.history[slot] = a.fresh
+	if missed == 0 {
+		slot := t.windows % talkSpan
+		for _, a := range w.accounts {
+			a.history[slot] = a.fresh
+		}
+		t.windows++
 	}
-	if t.windows++; missed > 0 {
-		t.windows, t.found = 0, t.found[:0] // the last window is of unknown length
-	}
-	if t.windows >= talkSpan && t.windows%talkStep == 0 {
+	if t.windows >= talkSpan && (missed > 0 || t.windows%talkStep == 0) {
 		t.look(w)
 	}
 }
@@ -100,7 +103,7 @@ func (t *talks) alike(a, b *account) bool {
 			varies += abs(x - int64(a.history[before]))
 		}
 	}
-	return differs*talkAlike <= sum && differs*talkVaries <= varies
+	return (differs-talkUnderWay*talkSpan)*talkAlike <= sum && differs*talkVaries <= varies
 }
 
 func abs(x int64) int64 { return max(x, -x) }

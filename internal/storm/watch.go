@@ -36,9 +36,10 @@ const (
 	memory     = int64(600e9)
 	growth     = 2 // of the repeats of a peer that was cleared, to suspect it again
 
+	leastPause = int64(5e6)   // in which many datagrams may have come
 	mostPause  = int64(50e6)  // that counts as one, see Watch.active
 	judgeEvery = int64(2e6)   // in a trial
-	firstPause = int64(250e6) // after a trial that could not decide; then twice as long each time
+	firstPause = int64(250e6) // after a trial that could not decide; then four times as long each time
 
 	maxAccounts = 1024
 )
@@ -98,6 +99,11 @@ type Watch struct {
 	now    int64
 	mark   uint8 // now, as the table marks other origins
 	active int64 // time in which something came: pauses count as mostPause
+
+	// After this batch all has been noted that has come. This program may have stood
+	// still meanwhile.
+	complete bool
+	paused   int64 // when a pause last ended
 
 	seen seen
 
@@ -271,7 +277,7 @@ func (w *Watch) End() []Event {
 			w.sampled.judge(w)
 		}
 		if w.circling.on {
-			w.circling.judge(w, true)
+			w.circling.judge(w, w.complete)
 		}
 	}
 	events := w.events
@@ -294,7 +300,11 @@ func (w *Watch) advance(now int64, emptied bool) {
 	}
 	now = max(now, w.now) // batches of several goroutines may overtake each other
 	w.active += min(now-w.now, mostPause)
+	if now-w.now > leastPause {
+		w.paused = now
+	}
 	w.now = now
+	w.complete = emptied || now-w.paused >= missingTime
 	w.mark = markAt(w.now)
 	if w.circling.on {
 		w.circling.step(w, emptied)
@@ -408,7 +418,7 @@ func (w *Watch) postpone(a *account) {
 		a.standing, a.trial = watched, none
 		return
 	}
-	a.standing, a.trial, a.notBefore = watched, none, w.now+firstPause<<min(a.tries, 6)
+	a.standing, a.trial, a.notBefore = watched, none, w.now+firstPause<<min(2*a.tries, 6)
 	a.tries++
 }
 
