@@ -38,7 +38,7 @@ const (
 
 	mostPause  = int64(50e6)  // that counts as one, see Watch.active
 	judgeEvery = int64(2e6)   // in a trial
-	firstPause = int64(250e6) // after a trial that could not decide; then twice as long each time
+	firstPause = int64(250e6) // after a trial that could not decide; then four times as long each time, up to 16 s
 
 	maxAccounts = 1024
 )
@@ -191,6 +191,9 @@ func (w *Watch) Note(hash uint64, origin *peers.Peer) Verdict {
 	} else if repeat {
 		a = w.count(a, origin, s.again(own), s.ticks&fromClean != 0)
 	}
+	if a != nil && hash != w.circling.picked {
+		w.circling.other(a, w.active)
+	}
 	if w.sampled.on && w.sampled.note(hash, a, w.now) {
 		return Withheld
 	}
@@ -230,6 +233,7 @@ func (w *Watch) noteNew(origin *peers.Peer) (clean bool) {
 	}
 	if a != nil {
 		a.fresh++
+		w.circling.other(a, w.active)
 	}
 	if clean = a.clean(); clean {
 		w.clean++
@@ -408,7 +412,7 @@ func (w *Watch) postpone(a *account) {
 		a.standing, a.trial = watched, none
 		return
 	}
-	a.standing, a.trial, a.notBefore = watched, none, w.now+firstPause<<min(a.tries, 6)
+	a.standing, a.trial, a.notBefore = watched, none, w.now+firstPause<<min(2*a.tries, 6)
 	a.tries++
 }
 
@@ -432,6 +436,7 @@ func (w *Watch) releaseAll() {
 			if a.dropped > 0 {
 				a.guiltyUntil = w.now + memory
 			}
+			a.peak = 0 // a loop is no measure of what the peer produces
 			w.release(a)
 		}
 	}
@@ -454,9 +459,12 @@ func perSecond(perWindow float64) uint64 {
 	return uint64(perWindow * float64(time.Second) / float64(window))
 }
 
-// Trying reports whether a trial is going on.
-func (w *Watch) Trying() bool {
+// CutUntil returns until when the peer with that number is cut at most.
+func (w *Watch) CutUntil(number uint64) (until int64, cut bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.sampled.on || w.circling.on
+	if a := w.find(number); a != nil && a.standing == isCut {
+		return a.since + longestCut, true
+	}
+	return 0, false
 }
