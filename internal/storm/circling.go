@@ -90,6 +90,7 @@ const (
 	// What is withheld is no more than so much time of all repeats.
 	mostWithheld = int64(90e6)
 	longestHold  = int64(6e9)
+	mostAlone    = int64(70e6) // while the suspects bring nothing else
 )
 
 // CirclingCounts are repeats that a suspect has brought: of the payload that is
@@ -301,7 +302,7 @@ func (t *circlingTrial) judge(w *Watch, convict bool) {
 			left = left || a.repeatRate >= suspectRate // it does not wait for others that take part
 		}
 	}
-	if !left || w.active-t.held >= t.hold() || t.came-max(t.held, t.passed) >= mostWithheld {
+	if !left || w.active-t.held >= t.hold() || t.came-max(t.held, t.passed) >= mostAlone {
 		t.end(w)
 	}
 }
