@@ -95,7 +95,7 @@ func (r *Relay) PeerState(p *peers.Peer) PeerState {
 	if until := p.Path.HoldUntil.Load(); at < until {
 		return PeerState{StateQuarantined, r.began.Add(time.Duration(until))}
 	}
-	if until, cut := r.storms.cut.until(p, at); cut {
+	if until, cut := r.storms.watch.CutUntil(p.Number()); cut {
 		return PeerState{StateCut, r.began.Add(time.Duration(until))}
 	}
 	if dropped, ever := p.Path.Counts.LastDrop(int(DropOverload)); ever && at-dropped < int64(failingFor) {

@@ -3,7 +3,6 @@ package relay
 import (
 	"hash/maphash"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,8 +18,6 @@ const linesPerMinute = 10
 type storms struct {
 	watch *storm.Watch
 	seed  maphash.Seed
-
-	cut cutPeers
 
 	logLimit peers.Bucket
 	unlogged atomic.Uint64 // lines that were left out since the last
@@ -61,7 +58,6 @@ func (r *Relay) emptied() bool { return !r.receiving.backlog.waiting() && r.sock
 // report logs what the watch has found.
 func (s *storms) report(events []storm.Event, at int64, log *slog.Logger) {
 	for _, e := range events {
-		s.cut.note(e, at)
 		peer := any(e.Addr)
 		if e.Addr.Port() == 0 { // a sender, whatever its ports
 			peer = e.Addr.Addr()
@@ -94,47 +90,6 @@ func (s *storms) report(events []storm.Event, at int64, log *slog.Logger) {
 				"datagrams_per_second", e.Rate, "hint", talkAdvice}, more...)...)
 		}
 	}
-}
-
-// longestCut is how long a peer is cut at most, see package storm.
-const longestCut = int64(60 * time.Second)
-
-// cutPeers are those that are cut in a storm, as the watch has told. It knows of
-// at most 1,024.
-type cutPeers struct {
-	mu    sync.Mutex
-	since map[uint64]int64 // by number; guarded by mu
-}
-
-// note is told of each event. Those of two batches may come in the wrong order,
-// so a cut that is over is found by its time, too.
-func (c *cutPeers) note(e storm.Event, at int64) {
-	if e.Kind != storm.Cut && e.Kind != storm.Released {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if e.Kind == storm.Released {
-		delete(c.since, e.Number)
-		return
-	}
-	if c.since == nil {
-		c.since = make(map[uint64]int64)
-	}
-	for number, since := range c.since {
-		if at-since >= longestCut {
-			delete(c.since, number)
-		}
-	}
-	c.since[e.Number] = at
-}
-
-// until returns until when p is cut at most.
-func (c *cutPeers) until(p *peers.Peer, at int64) (until int64, cut bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	since, cut := c.since[p.Number()]
-	return since + longestCut, cut && at < since+longestCut
 }
 
 // talkAdvice is what an operator can do about two peers that answer each other.

@@ -47,7 +47,7 @@ type account struct {
 	circling  circlingCounts
 	notBefore int64 // there is no trial before that
 	tries     int   // trials in a row that could not decide
-	strikes   int   // trials that were lost, but are to be confirmed
+	strikes   int   // trials lost since the peer was last cut or cleared; the second one counts
 
 	// Of the cut.
 	since   int64 // when it began

@@ -1,5 +1,7 @@
 package storm
 
+import "slices"
+
 // A circlingTrial decides about peers that bring the same payloads again and
 // again, of which few or none are new.
 //
@@ -9,12 +11,16 @@ package storm
 // more, when what was under way has come, while the others come as before. A
 // peer that goes on to bring it produces it.
 //
+// A peer might stop that payload just then for a reason of its own, such as a
+// state that changes, or because another relay has a trial at the same time. So
+// some of the other payloads are controls: most of them must go on to come. And
+// a second trial must confirm the verdict.
+//
 // If there is but one payload, all of it is withheld, so that this part takes
-// some hundredths of a second only, and there are no others to compare with: a
-// peer might be silent just then for a reason of its own, or because another
-// relay has a trial at the same time. So unless that payload comes from nobody
-// any more, a second trial must confirm it. And a peer is acquitted if it is
-// the one that brings the payload again, which it was not given.
+// some hundredths of a second only, and there are no controls. Then the peer
+// must not bring more of anything else instead. There is no second trial if the
+// payload comes from nobody any more, but a peer is acquitted if it is the one
+// that brings it again, which it was not given.
 //
 // The times of a trial are those in which something comes: while nothing does,
 // because this program or the senders stand still, nothing can be missed.
@@ -30,6 +36,11 @@ type circlingTrial struct {
 	heldAt   int64 // the same by the clock
 	measured int64 // from when on it is counted what still comes
 
+	controls [8]control // other payloads, which are relayed all the time
+	used     int        // of these
+
+	passed int64 // when a suspect last brought another payload than the one that is picked
+
 	picked  uint64 // the payload, by hash
 	seen    uint64 // repeats that it was picked from
 	came    int64  // when it last came
@@ -39,6 +50,14 @@ type circlingTrial struct {
 	most    uint64 // of the suspect that brought it most often
 	survive bool   // it came, from any origin, in the time measured
 	flushed bool   // what waited when it was withheld has been received
+}
+
+// A control is a payload that suspects bring.
+type control struct {
+	hash   uint64
+	before uint64 // how often, before the other was withheld
+	after  uint64 // and since then
+	came   int64  // when, last
 }
 
 type phase uint8
@@ -62,13 +81,17 @@ const (
 	enoughBefore = 4 // times that one should have
 	leastCount   = 6 // times that it must be missing, to cut a peer
 
+	fewControls = 4   // are not enough to tell that a suspect brings something else instead
+	crowded     = 3.0 // times as many others crowd out some payloads
+
 	measureTime = int64(10e6) // to clear a peer, at least
 	missingTime = int64(30e6) // to cut one, at least
 
 	// What is withheld is no more than so much time of all repeats.
 	mostWithheld = int64(90e6)
 	longestHold  = int64(6e9)
-	mostLate     = 1 // times as much longer, if this program has stood still
+	mostAlone    = int64(70e6) // while the suspects bring nothing else
+	mostLate     = 2           // times as long, if this program has stood still
 )
 
 // CirclingCounts are repeats that a suspect has brought: of the payload that is
@@ -88,6 +111,14 @@ func (c *circlingCounts) expected(time int64, others uint64, counted int64) floa
 		n = min(n, float64(c.before)*float64(others)/float64(c.othersBefore))
 	}
 	return n
+}
+
+// other notes that a suspect brings another payload than the one that is picked.
+func (t *circlingTrial) other(a *account, now int64) {
+	if t.on && a.trial == circling && t.phase > picking {
+		a.circling.count(t.phase, false, now)
+		t.passed = now
+	}
 }
 
 func (t *circlingTrial) begin(w *Watch) {
@@ -121,7 +152,11 @@ func (t *circlingTrial) note(hash uint64, a *account, w *Watch) (withhold bool) 
 		t.survive = t.survive || t.phase == measuring
 	}
 	if suspected {
-		a.circling.count(t.phase, picked, w.active)
+		if picked {
+			a.circling.count(t.phase, true, w.active)
+		} else {
+			t.control(hash, w.active)
+		}
 		if t.phase <= ready {
 			t.all++
 			if picked {
@@ -131,6 +166,49 @@ func (t *circlingTrial) note(hash uint64, a *account, w *Watch) (withhold bool) 
 		}
 	}
 	return picked && t.phase >= withheld
+}
+
+// control counts a payload that may be a control.
+func (t *circlingTrial) control(hash uint64, now int64) {
+	i := slices.IndexFunc(t.controls[:t.used], func(o control) bool { return o.hash == hash })
+	if i < 0 {
+		if t.phase != counting || t.used == len(t.controls) {
+			return
+		}
+		i = t.used
+		t.used++
+		t.controls[i].hash = hash
+	}
+	o := &t.controls[i]
+	o.came = now
+	if t.phase <= ready {
+		o.before++
+	} else {
+		o.after++
+	}
+}
+
+// missed reports whether the payload is missing because it was withheld: what
+// the suspect has brought beside it comes as before, in the time in which it
+// has not come. If the suspect stops it for a reason of its own, it brings
+// something else instead, or stops others, too.
+func (t *circlingTrial) missed(c *circlingCounts, now, missing int64) bool {
+	all, came := 0, 0
+	for _, o := range t.controls[:t.used] {
+		if o.before*4 < t.its {
+			continue
+		}
+		all++
+		if o.came > now-missing/2 && float64(o.after)*2*float64(t.counted) >= float64(o.before)*float64(now-t.held) {
+			came++
+		}
+	}
+	part := float64(missing) / float64(t.counted)
+	if all < fewControls && float64(c.others) > (float64(c.othersBefore)+float64(c.before)/2)*part {
+		return false
+	}
+	// Where a loop takes all there is, payloads crowd out each other.
+	return came*4 >= all*3 || !t.alone() && float64(c.others) > crowded*float64(c.othersBefore)*part
 }
 
 func (c *circlingCounts) count(p phase, picked bool, now int64) {
@@ -220,22 +298,23 @@ func (t *circlingTrial) judge(w *Watch, complete bool) {
 		switch {
 		case t.flushed && span >= measureTime && expected >= 0.5 && float64(c.after) >= max(1, expected/2):
 			w.clear(a)
-		case (complete || c.othersBefore >= leastCount) && (span >= missingTime && expected >= leastCount && c.after == 0 ||
-			missing >= missingTime && c.expected(missing, c.others, t.counted) >= 2*leastCount):
+		case (complete || c.othersBefore >= leastCount) && missing >= max(missingTime, 2*t.gap) &&
+			c.expected(missing, c.others, t.counted) >= leastCount && t.missed(c, w.active, missing):
 			t.convict(w, a)
 		default:
 			left = left || a.repeatRate >= suspectRate // it does not wait for others that take part
 		}
 	}
-	late := w.active - t.held - t.hold()
-	if !left || late >= 0 && (!t.flushed || complete && span >= t.hold()/2) || late >= mostLate*t.hold() {
+	lasted, hold := w.active-t.held, t.hold()
+	over := lasted >= hold || t.came-max(t.held, t.passed) >= mostAlone
+	if !left || over && (!t.flushed || complete && span >= missingTime) || lasted >= mostLate*hold {
 		t.end(w)
 	}
 }
 
 // convict cuts the peer, or has a second trial confirm it.
 func (t *circlingTrial) convict(w *Watch, a *account) {
-	if t.alone() && t.survive && a.strikes == 0 {
+	if (!t.alone() || t.survive) && a.strikes == 0 {
 		a.strikes++
 		a.trial, a.standing = none, watched
 		return

@@ -49,8 +49,13 @@
 // through this relay goes on during the trial, and its peer is cleared. Links
 // are never suspect.
 //
-// A peer that stops the payload that is withheld just during its trial is cut
-// by mistake; if it brings that payload again, it is acquitted at once.
+// A peer that stops the payload that is withheld just during its trial, twice
+// in a row, and goes on with most others, is cut by mistake. If there is but
+// that payload, and it brings it again, it is acquitted at once.
+//
+// A loop with fewer than some 50 new payloads per second, and a round trip of
+// 0.3 s or more, is cut late, or not at all: each payload comes too rarely to
+// be missed.
 //
 // A round trip must be shorter than 6 s, and than the time in which 65,536
 // different payloads come.

@@ -39,7 +39,7 @@ const (
 	leastPause = int64(5e6)   // in which many datagrams may have come
 	mostPause  = int64(50e6)  // that counts as one, see Watch.active
 	judgeEvery = int64(2e6)   // in a trial
-	firstPause = int64(250e6) // after a trial that could not decide; then four times as long each time
+	firstPause = int64(250e6) // after a trial that could not decide; then four times as long each time, up to 16 s
 
 	maxAccounts = 1024
 )
@@ -197,6 +197,9 @@ func (w *Watch) Note(hash uint64, origin *peers.Peer) Verdict {
 	} else if repeat {
 		a = w.count(a, origin, s.again(own), s.ticks&fromClean != 0)
 	}
+	if a != nil && hash != w.circling.picked {
+		w.circling.other(a, w.active)
+	}
 	if w.sampled.on && w.sampled.note(hash, a, w.now) {
 		return Withheld
 	}
@@ -236,6 +239,7 @@ func (w *Watch) noteNew(origin *peers.Peer) (clean bool) {
 	}
 	if a != nil {
 		a.fresh++
+		w.circling.other(a, w.active)
 	}
 	if clean = a.clean(); clean {
 		w.clean++
@@ -442,6 +446,7 @@ func (w *Watch) releaseAll() {
 			if a.dropped > 0 {
 				a.guiltyUntil = w.now + memory
 			}
+			a.peak = 0 // a loop is no measure of what the peer produces
 			w.release(a)
 		}
 	}
@@ -462,4 +467,14 @@ func (w *Watch) tell(e Event, a *account) {
 
 func perSecond(perWindow float64) uint64 {
 	return uint64(perWindow * float64(time.Second) / float64(window))
+}
+
+// CutUntil returns until when the peer with that number is cut at most.
+func (w *Watch) CutUntil(number uint64) (until int64, cut bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if a := w.find(number); a != nil && a.standing == isCut {
+		return a.since + longestCut, true
+	}
+	return 0, false
 }
