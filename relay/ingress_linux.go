@@ -56,7 +56,7 @@ func (s *linuxSocket) accountLocked(fd uintptr) {
 		i.earlier += lost
 		i.keptOut += uint64(lost)
 	default:
-		i.outside.Overflow = true
+		i.outside.Lost += int(lost)
 	}
 }
 

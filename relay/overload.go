@@ -93,6 +93,7 @@ func (r *Relay) overloaded(b *batch) {
 	if !l.balancing.Load() {
 		l.balancing.Store(true)
 		l.balanced = b.at
+		r.socket.pressure() // what was lost before says nothing about what is sent now
 	}
 	l.add(b)
 }

@@ -296,6 +296,39 @@ func TestBurstsAreKept(t *testing.T) {
 	}
 }
 
+// A few trains can be more than a relay sends in a long time: what comes meanwhile
+// is received all the same.
+func TestTrainsThatTakeLongToSendAreAnOverload(t *testing.T) {
+	options := defaults()
+	options.ReceiveBuffer = 1 << 20
+	r := makeRelay(t, ways[0], on4, options)
+	r.SetStatic(addrsOf(newSinks(t, "127.0.0.1", 1)))
+	c := newClient(t, r.Addr())
+	count := 0
+	send := func() {
+		c.sendTrain(trainOf(fmt.Sprint("train ", count), maxBatch, 1000, false))
+		count += maxBatch
+	}
+	for range 3 {
+		send()
+	}
+	if err := r.step(); err != nil { // receives all of them, and sends one
+		t.Fatal(err)
+	}
+	for b := r.Buffers(); b.ReceiveUsed <= b.Receive*5/8; b = r.Buffers() {
+		send()
+	}
+	if err := r.step(); err != nil {
+		t.Fatal(err)
+	}
+	if !r.receiving.backlog.waiting() {
+		t.Error("want what came meanwhile received; it waits in the kernel")
+	}
+	stepAll(t, r, uint64(count))
+	checkSums(t, r)
+	checkNoDrops(t, r)
+}
+
 // One that leaves and comes back in an overload does not get what it sent before.
 func TestAPeerThatComesBackInAnOverloadGetsNothingOfItsOwn(t *testing.T) {
 	options := defaults()
@@ -409,7 +442,7 @@ func TestLimitsInTheKernel(t *testing.T) {
 				}
 			}
 			keptOut, outside := s.pressure()
-			if want := uint64(each*len(clients) - in); keptOut != want || outside.Overflow {
+			if want := uint64(each*len(clients) - in); keptOut != want || outside.Lost > 0 {
 				t.Errorf("want %d kept out and nothing lost; got %d, %+v", want, keptOut, outside)
 			}
 			r.countKernelDrops()
@@ -451,11 +484,31 @@ func TestWhatAFullQueueLosesIsToldFromWhatLimitsKeepOut(t *testing.T) {
 	keptOut, outside := s.pressure()
 	r.countKernelDrops()
 	lost := r.Stats().Dropped[DropReceiveQueueFull]
-	if received == count || keptOut != 0 || !outside.Overflow || lost != uint64(count-received) {
+	if received == count || keptOut != 0 || outside.Lost != count-received || lost != uint64(count-received) {
 		t.Errorf("want %d lost of %d and nothing kept out; got %d lost, %d kept out, %+v", count-received, count, lost, keptOut, outside)
 	}
 	if past := r.Past(); past.KernelDrops != uint32(count-received)+1 {
 		t.Errorf("want the next relay to start from %d; got %d", count-received+1, past.KernelDrops)
+	}
+}
+
+// What a full queue lost before an overload says nothing about those that send in it.
+func TestWhatWasLostBeforeAnOverloadIsHeldAgainstNobody(t *testing.T) {
+	options := defaults()
+	options.ReceiveBuffer = 256 << 10
+	r := makeRelay(t, ways[0], on4, options)
+	c := newClient(t, r.Addr())
+	for r.countKernelDrops() == 0 {
+		c.send("lost, or not")
+	}
+	if err := r.step(); err != nil {
+		t.Fatal(err)
+	}
+	if !r.receiving.backlog.waiting() {
+		t.Fatal("want an overload; got none")
+	}
+	if _, outside := r.socket.pressure(); outside.Lost != 0 {
+		t.Errorf("want nothing lost in the overload; got %d", outside.Lost)
 	}
 }
 

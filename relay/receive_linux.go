@@ -118,7 +118,7 @@ func (s *linuxSocket) emptied() bool { return s.ring.used < maxBatch && !s.holds
 const crowdedShare = 2
 
 func (s *linuxSocket) crowded() (crowded bool) {
-	if s.ring.used < maxBatch { // nothing was left
+	if s.emptied() {
 		return false
 	}
 	_ = s.raw.Control(s.ring.look) // closed: it is as it was
