@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"udprelay/internal/fairqueue"
+	"udprelay/internal/nettest"
 	"udprelay/peers"
 )
 
@@ -508,6 +509,26 @@ func TestLimitsInTheKernel(t *testing.T) {
 				t.Errorf("want all %d let in when the limits are gone; got %d", len(clients), len(got))
 			}
 		})
+	}
+}
+
+// Before Linux 6.7 a socket has 20 KiB for filters and the like, unless it is set.
+func TestLimitsFitIntoTheKernelOneAfterTheOther(t *testing.T) {
+	if !nettest.Inside(t) {
+		return
+	}
+	if err := os.WriteFile("/proc/sys/net/core/optmem_max", []byte("20480"), 0); err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	s := makeRelay(t, ways[0], on6, defaults()).socket.(*linuxSocket)
+	var limits []fairqueue.Limit
+	for n := range 32 {
+		limits = append(limits, fairqueue.Limit{From: netip.AddrPortFrom(netip.MustParseAddr("2001:db8::1"), uint16(1+n)), Pass: 0.5})
+	}
+	for n := range 3 {
+		if !s.limit(limits) {
+			t.Fatalf("time %d: want %d limits set; the system refuses the filter", n, len(limits))
+		}
 	}
 }
 
