@@ -56,7 +56,7 @@ func (s *linuxSocket) accountLocked(fd uintptr) {
 		i.earlier += lost
 		i.keptOut += uint64(lost)
 	default:
-		i.outside.Overflow = true
+		i.outside.Lost += int(lost)
 	}
 }
 
@@ -80,10 +80,9 @@ func (s *linuxSocket) setFilter(list []fairqueue.Limit) (ok bool) {
 		defer i.mu.Unlock()
 		s.accountLocked(fd)
 		program := unix.SockFprog{Len: uint16(len(i.program)), Filter: &i.program[0]}
+		detachFilter(int(fd)) // first: there may be no room for two (net.core.optmem_max)
 		ok = len(list) == 0 || unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &program) == nil
-		if i.limited = ok && len(list) > 0; !i.limited {
-			detachFilter(int(fd))
-		}
+		i.limited = ok && len(list) > 0
 	})
 	return ok && err == nil
 }
@@ -115,7 +114,7 @@ func appendFilter(p []unix.SockFilter, list []fairqueue.Limit) []unix.SockFilter
 }
 
 // appendLimits appends the code for datagrams of one family, which lets in those
-// that no limit is about.
+// that no limit is about. Of several limits the first counts.
 func appendLimits(p []unix.SockFilter, list []fairqueue.Limit, v4 bool) []unix.SockFilter {
 	const letIn, keepOut = math.MaxUint32, 0
 	p = append(p, loadFrom(unix.BPF_H, atSourcePort))
@@ -131,15 +130,17 @@ func appendLimits(p []unix.SockFilter, list []fairqueue.Limit, v4 bool) []unix.S
 		if !v4 {
 			at, words, address = atSource6, 4, bytes[:]
 		}
-		left := 2*words + 4 // instructions until the port is loaded again
-		p = append(p, jumpIf(unix.BPF_JEQ, uint32(l.From.Port()), 0, uint8(left+1)))
+		left := 2*words + 4                   // instructions until the port is loaded again
+		if port := l.From.Port(); port != 0 { // 0: all ports
+			p = append(p, jumpIf(unix.BPF_JEQ, uint32(port), 0, uint8(left+1)))
+		}
 		for w := range words {
 			left -= 2
 			p = append(p, loadFrom(unix.BPF_W, at+4*w), jumpIf(unix.BPF_JEQ, binary.BigEndian.Uint32(address[4*w:]), 0, uint8(left)))
 		}
 		p = append(p,
 			loadFrom(unix.BPF_W, atRandom),
-			jumpIf(unix.BPF_JGE, uint32(l.Pass*(1<<32)), 0, 1),
+			jumpIf(unix.BPF_JGE, uint32(min(l.Pass*(1<<32), math.MaxUint32)), 0, 1),
 			end(keepOut),
 			end(letIn),
 			loadFrom(unix.BPF_H, atSourcePort))

@@ -26,6 +26,10 @@ const (
 
 	// maxTakeIn is how many batches are received before some are sent.
 	maxTakeIn = 16
+
+	// maxExempt bounds the peers that limits of all ports of their addresses are
+	// not about.
+	maxExempt = 64
 )
 
 // A backlog is what was received and waits for its turn to be sent. It belongs
@@ -35,7 +39,8 @@ type backlog struct {
 	payloads []byte                        // of the batch that is being sent
 	received *batch                        // what is received meanwhile
 	charge   func(origin *peers.Peer, datagrams int)
-	takeIn   func() // Relay.takeIn
+	takeIn   func()            // Relay.takeIn
+	limits   []fairqueue.Limit // result of exempt
 
 	balancing atomic.Bool // there are datagrams or limits, or were lately
 	balanced  int64       // when the limits were adjusted
@@ -46,8 +51,12 @@ func (l *backlog) waiting() bool { return l.queue != nil && l.queue.Len() > 0 }
 
 // add adds the datagrams of b.
 func (l *backlog) add(b *batch) {
-	for i := range b.datagrams {
-		l.queue.Push(b.datagrams[i].From, b.origins[i], b.datagrams[i].Payload)
+	for i, d := range b.datagrams {
+		by := d.From
+		if b.origins[i].Sender() { // or each new port would be an origin that waits for nobody
+			by = b.origins[i].Addr()
+		}
+		l.queue.Push(by, d.From.Port(), b.origins[i], d.Payload)
 	}
 }
 
@@ -93,6 +102,7 @@ func (r *Relay) overloaded(b *batch) {
 	if !l.balancing.Load() {
 		l.balancing.Store(true)
 		l.balanced = b.at
+		r.socket.pressure() // what was lost before says nothing about what is sent now
 	}
 	l.add(b)
 }
@@ -103,12 +113,42 @@ func (r *Relay) balance(now time.Time) {
 	if !l.balancing.Load() || at-l.balanced < int64(fairqueue.AdjustEvery) {
 		return
 	}
-	limits := l.queue.Adjust(time.Duration(at-l.balanced), r.chargeKeptOut(at))
+	limits := l.exempt(l.queue.Adjust(time.Duration(at-l.balanced), r.chargeKeptOut(at)), r.table.Receivers())
 	l.balanced = at
 	if !r.socket.limit(limits) {
 		limits = nil
 	}
 	l.balancing.Store(len(limits) > 0 || l.waiting())
+}
+
+// exempt returns the limits, with those of all ports of an address last, and
+// before each of them the peers at that address, which are let in.
+func (l *backlog) exempt(limits []fairqueue.Limit, receivers []*peers.Peer) []fairqueue.Limit {
+	l.limits = l.limits[:0]
+	for _, limit := range limits {
+		if limit.From.Port() != 0 {
+			l.limits = append(l.limits, limit)
+		}
+	}
+	exempt := 0
+	for _, limit := range limits {
+		if limit.From.Port() != 0 {
+			continue
+		}
+		before := len(l.limits)
+		for _, p := range receivers {
+			if p.Addr().Addr() == limit.From.Addr() && exempt <= maxExempt {
+				l.limits = append(l.limits, fairqueue.Limit{From: p.Addr(), Pass: 1})
+				exempt++
+			}
+		}
+		if exempt > maxExempt {
+			l.limits = l.limits[:before]
+			break
+		}
+		l.limits = append(l.limits, limit)
+	}
+	return l.limits
 }
 
 // chargeKeptOut counts what the limits have kept out, and returns how it stands

@@ -118,7 +118,7 @@ func (s *linuxSocket) emptied() bool { return s.ring.used < maxBatch && !s.holds
 const crowdedShare = 2
 
 func (s *linuxSocket) crowded() (crowded bool) {
-	if s.ring.used < maxBatch { // nothing was left
+	if s.emptied() {
 		return false
 	}
 	_ = s.raw.Control(s.ring.look) // closed: it is as it was
@@ -256,7 +256,7 @@ const lingerSlice = 500 * time.Microsecond
 
 // linger waits for more datagrams, if it is to and there is room for some.
 func (r *ring) linger(fd uintptr) {
-	if r.socket.inVain.Load() {
+	if r.socket.inVain.Load() || r.socket.ingress.limited { // in an overload batches are full
 		return
 	}
 	for left := r.socket.coalesce; left > 0 && r.hasRoom() && r.socket.stopBy.Load() == nil; left -= lingerSlice {

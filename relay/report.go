@@ -63,7 +63,7 @@ func (r *Relay) lastReport(p *peers.Peer, now int64) (what Report, at, until int
 	if when, ever := r.table.LastHeard(p); ever {
 		heard = r.since(when)
 	}
-	for _, kind := range Reports() {
+	for kind := range reports {
 		when, ever := p.Path.Counts.LastReport(int(kind))
 		end := when + int64(failingFor)
 		if kind.quarantines() {

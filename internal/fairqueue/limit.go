@@ -43,8 +43,8 @@ const AdjustEvery = 50 * time.Millisecond
 
 // Outside is the place where datagrams wait until they can be pushed.
 type Outside struct {
-	Used     float64 // which part of its room is in use, 0 to 1
-	Overflow bool    // datagrams were lost there, not counting those that the limits have kept out
+	Used float64 // which part of its room is in use, 0 to 1
+	Lost int     // datagrams that it had no room for, not counting those that the limits have kept out
 }
 
 // Adjust returns the limits for the time until the next call, from what has
@@ -53,7 +53,7 @@ type Outside struct {
 // next call.
 func (q *Queue[O]) Adjust(since time.Duration, outside Outside) []Limit {
 	seconds := max(since, time.Millisecond).Seconds()
-	pushed, waiting := q.averages()
+	total, pushed, waiting := q.averages()
 	// More waits than there is room for outside: without a queue it were lost.
 	full := float64(q.used)/float64(len(q.cells)-1)+outside.Used >= 1
 	q.limits = q.limits[:0]
@@ -73,8 +73,9 @@ func (q *Queue[O]) Adjust(since time.Duration, outside Outside) []Limit {
 		} else {
 			f.pass *= growth
 		}
-		if outside.Overflow && float64(f.pushed) > far*pushed {
-			f.pass = min(f.pass, pushed/2/seconds/offered)
+		if outside.Lost > 0 && float64(f.pushed) > far*pushed {
+			// So much less as was lost: more would punish a burst for a small buffer.
+			f.pass = min(f.pass, max(pushed/2, float64(f.pushed)*(1-float64(outside.Lost)/total))/seconds/offered)
 		}
 		if f.pass = min(1, max(f.pass, leastPass)); !limited {
 			f.unpassed = offered * seconds * (1 - f.pass)
@@ -97,13 +98,13 @@ func (q *Queue[O]) Adjust(since time.Duration, outside Outside) []Limit {
 // responsible for an overflow.
 const far = 1.5
 
-// averages returns how many datagrams origins have pushed on average, and how
-// many wait, not counting origins without any.
-func (q *Queue[O]) averages() (pushed, waiting float64) {
+// averages returns how many datagrams were pushed, how many of an origin on
+// average, and how many of one wait, not counting origins without any.
+func (q *Queue[O]) averages() (total, pushed, waiting float64) {
 	pushing, having := 0, 0
 	for _, f := range q.flows {
 		if f.pushed > 0 {
-			pushed += float64(f.pushed)
+			total += float64(f.pushed)
 			pushing++
 		}
 		if f.count > 0 {
@@ -111,7 +112,7 @@ func (q *Queue[O]) averages() (pushed, waiting float64) {
 			having++
 		}
 	}
-	return pushed / float64(max(1, pushing)), waiting / float64(max(1, having))
+	return total, total / float64(max(1, pushing)), waiting / float64(max(1, having))
 }
 
 // Charge divides datagrams that the limits have kept out among the origins with

@@ -143,13 +143,38 @@ func TestAnOverflowLimitsThoseThatSendTheMost(t *testing.T) {
 	for n := range 10 {
 		m.push(2+n, 200)
 	}
-	limits := m.queue.Adjust(AdjustEvery, Outside{Overflow: true})
+	limits := m.queue.Adjust(AdjustEvery, Outside{Lost: 1e6})
 	if len(limits) != 2 {
 		t.Fatalf("want the two that flood limited; got %v", limits)
 	}
 	for _, l := range limits {
 		if n := int(l.From.Port()) - 1024; n > 1 || l.Pass > 0.2 {
 			t.Errorf("want the flooders 0 and 1 limited to less than a fifth; got %d to %v", n, l.Pass)
+		}
+	}
+}
+
+// An origin whose bursts are longer than the place outside, such as a camera's, is
+// not held back much more than its bursts lose there.
+func TestBurstsThatOverflowAreNotTakenForAFlood(t *testing.T) {
+	m := newModel(t, 8<<20)
+	pass := 1.0
+	for interval := range 100 {
+		for range int(100 * pass) {
+			m.push(0, 1400)
+		}
+		for n := range 10 {
+			m.push(1+n, 200)
+		}
+		for m.queue.Len() > 0 {
+			m.take()
+		}
+		lost := max(0, int(100*pass)-94)
+		pass = 1
+		for _, l := range m.queue.Adjust(AdjustEvery, Outside{Lost: lost}) {
+			if pass = l.Pass; l.From != origin(0) || pass < 0.9 {
+				t.Fatalf("interval %d: want at least 0.9 of origin 0 let in where 0.06 are lost; got %v", interval, l)
+			}
 		}
 	}
 }
@@ -166,7 +191,7 @@ func TestNoMoreLimitsThanThereMayBe(t *testing.T) {
 	for n := range 4 * mostLimits {
 		m.push(2*mostLimits+n, 200)
 	}
-	limits := m.queue.Adjust(AdjustEvery, Outside{Overflow: true})
+	limits := m.queue.Adjust(AdjustEvery, Outside{Lost: 1e6})
 	if len(limits) != mostLimits {
 		t.Fatalf("want %d limits; got %d", mostLimits, len(limits))
 	}

@@ -37,8 +37,8 @@ const (
 	leastBytes = 1 << 20
 )
 
-// A Queue holds datagrams by origin, which is an address. O is what its user
-// knows an origin by. A Queue belongs to one goroutine.
+// A Queue holds datagrams by origin, which is an address, or all ports of an IP
+// address: then the port is 0. O is what its user knows an origin by. A Queue belongs to one goroutine.
 type Queue[O any] struct {
 	dropped func(origin O, datagrams int)
 
@@ -62,8 +62,10 @@ type Queue[O any] struct {
 // A cell is a piece of a datagram. Cells are numbered from 1; 0 is none.
 type cell struct {
 	next     int32 // of the same datagram, or of the list of free cells
-	datagram int32 // the first cell of the next datagram; valid in a datagram's first cell, as is size
+	datagram int32 // the first cell of the next datagram; valid in a datagram's first cell, as are size and port
 	size     int32 // of the datagram in bytes
+
+	port uint16 // that the datagram came from
 }
 
 // A flow is the queue of an origin.
@@ -125,12 +127,13 @@ func New[O any](bytes int, dropped func(origin O, datagrams int)) *Queue[O] {
 // Len returns how many datagrams wait.
 func (q *Queue[O]) Len() int { return q.count }
 
-// Push adds a copy of a datagram. If there is no room, the longest queue loses
-// its oldest datagrams, or the new one if that is its own.
-func (q *Queue[O]) Push(from netip.AddrPort, origin O, payload []byte) {
+// Push adds a copy of a datagram of an origin, which has come from a port. If
+// there is no room, the longest queue loses its oldest datagrams, or the new one
+// if that is its own.
+func (q *Queue[O]) Push(by netip.AddrPort, port uint16, origin O, payload []byte) {
 	f := q.last
-	if f == nil || f.from != from {
-		f = q.flow(from)
+	if f == nil || f.from != by {
+		f = q.flow(by)
 		q.last = f
 	}
 	if !f.listed {
@@ -152,6 +155,7 @@ func (q *Queue[O]) Push(from netip.AddrPort, origin O, payload []byte) {
 		q.dropped(longest.origin, 1)
 	}
 	at := q.write(payload)
+	q.cells[at].port = port
 	if f.first == 0 {
 		f.first = at
 	} else {
@@ -186,8 +190,8 @@ func (q *Queue[O]) SetOrigin(from netip.AddrPort, origin O) {
 	}
 }
 
-// Next removes the datagram whose turn it is and appends its payload to into. It
-// must not be called when there is none.
+// Next removes the datagram whose turn it is, appends its payload to into, and
+// returns where it came from. It must not be called when there is none.
 func (q *Queue[O]) Next(into []byte) (from netip.AddrPort, origin O, _ []byte) {
 	for {
 		list := &q.fresh
@@ -197,10 +201,11 @@ func (q *Queue[O]) Next(into []byte) (from netip.AddrPort, origin O, _ []byte) {
 		f := list.first
 		if f.first != 0 && f.deficit > 0 {
 			into = q.read(f.first, into)
+			from = netip.AddrPortFrom(f.from.Addr(), q.cells[f.first].port)
 			f.deficit -= datagramCost + int(q.cells[f.first].size)
 			f.sent++
 			q.remove(f)
-			return f.from, f.origin, into
+			return from, f.origin, into
 		}
 		list.takeFirst()
 		if f.first == 0 && !f.fresh {

@@ -48,7 +48,7 @@ func payloadOf(from, n, size int) []byte {
 }
 
 func (m *model) push(from, size int) {
-	m.queue.Push(origin(from), from, payloadOf(from, m.pushed[from], size))
+	m.queue.Push(origin(from), origin(from).Port(), from, payloadOf(from, m.pushed[from], size))
 	m.pushed[from]++
 }
 
@@ -115,7 +115,7 @@ func TestEachDatagramIsSentOrCountedAndInOrder(t *testing.T) {
 					m.take()
 				}
 			default:
-				m.queue.Adjust(AdjustEvery, Outside{rapid.Float64Range(0, 1).Draw(t, "used"), rapid.Bool().Draw(t, "overflow")})
+				m.queue.Adjust(AdjustEvery, Outside{rapid.Float64Range(0, 1).Draw(t, "used"), rapid.IntRange(0, 10_000).Draw(t, "lost")})
 			}
 			m.check()
 		}
@@ -242,7 +242,7 @@ func TestNothingIsAllocatedInALastingOverload(t *testing.T) {
 	payload, into := make([]byte, 200), make([]byte, 0, 1<<20)
 	round := func() {
 		for i := range 500 {
-			q.Push(origin(i%40), i%40, payload)
+			q.Push(origin(i%40), 1, i%40, payload)
 		}
 		for range 300 {
 			_, _, into = q.Next(into[:0])
@@ -263,10 +263,10 @@ func BenchmarkPushAndNext(b *testing.B) {
 			q := New(16<<20, func(int, int) {})
 			payload, into := make([]byte, 200), make([]byte, 0, 1<<16)
 			for i := range 2000 {
-				q.Push(origin(i%origins), 0, payload)
+				q.Push(origin(i%origins), 1, 0, payload)
 			}
 			for i := 0; b.Loop(); i++ {
-				q.Push(origin(i%origins), 0, payload)
+				q.Push(origin(i%origins), 1, 0, payload)
 				_, _, into = q.Next(into[:0])
 			}
 		})
