@@ -131,8 +131,10 @@ func appendLimits(p []unix.SockFilter, list []fairqueue.Limit, v4 bool) []unix.S
 		if !v4 {
 			at, words, address = atSource6, 4, bytes[:]
 		}
-		left := 2*words + 4 // instructions until the port is loaded again
-		p = append(p, jumpIf(unix.BPF_JEQ, uint32(l.From.Port()), 0, uint8(left+1)))
+		left := 2*words + 4                   // instructions until the port is loaded again
+		if port := l.From.Port(); port != 0 { // 0: whatever the port
+			p = append(p, jumpIf(unix.BPF_JEQ, uint32(port), 0, uint8(left+1)))
+		}
 		for w := range words {
 			left -= 2
 			p = append(p, loadFrom(unix.BPF_W, at+4*w), jumpIf(unix.BPF_JEQ, binary.BigEndian.Uint32(address[4*w:]), 0, uint8(left)))

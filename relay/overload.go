@@ -46,8 +46,9 @@ func (l *backlog) waiting() bool { return l.queue != nil && l.queue.Len() > 0 }
 
 // add adds the datagrams of b.
 func (l *backlog) add(b *batch) {
-	for i := range b.datagrams {
-		l.queue.Push(b.datagrams[i].From, b.origins[i], b.datagrams[i].Payload)
+	for i, d := range b.datagrams {
+		origin := b.origins[i]
+		l.queue.Push(origin.Addr(), d.From.Port(), origin, d.Payload)
 	}
 }
 

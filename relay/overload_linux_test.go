@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -319,6 +320,30 @@ func TestAPeerThatComesBackInAnOverloadGetsNothingOfItsOwn(t *testing.T) {
 	}
 }
 
+// One that may only send has one share, whatever its ports: what it sends from
+// another one does not overtake what waits.
+func TestASenderHasOneShareInAnOverload(t *testing.T) {
+	needLoopback(t)
+	options := sendOnly(1)
+	options.ReceiveBuffer = 1 << 20
+	r := makeRelay(t, ways[0], on4, options)
+	r.SetStatic(addrsOf(newSinks(t, "127.0.0.1", 1)))
+	link := new(fromLink)
+	r.Attach(link)
+	host := netip.MustParseAddrPort("127.0.0.2:0")
+	first, second := newClientAt(t, host, r.Addr()), newClientAt(t, host, r.Addr())
+	count := crowdQueue(t, r, first)
+	second.send("from another port")
+	stepAll(t, r, uint64(count)+1)
+	await(t, func() bool { return len(link.all()) == count+1 }, func() string {
+		return fmt.Sprintf("want %d datagrams handed to the link; got %d", count+1, len(link.all()))
+	})
+	from := link.all()
+	if last := slices.Index(from, second.addr); last != count || from[0] != first.addr {
+		t.Errorf("want %d datagrams from %v, then the one from %v; got that at %d", count, first.addr, second.addr, last)
+	}
+}
+
 func TestRelayingInAnOverloadAllocatesNothing(t *testing.T) {
 	if raceEnabled {
 		t.Log("the race detector allocates: this is tested without it")
@@ -360,17 +385,7 @@ func TestLimitsInTheKernel(t *testing.T) {
 		t.Run(place.listen, func(t *testing.T) {
 			r := makeRelay(t, ways[0], place.listen, defaults())
 			s := r.socket.(*linuxSocket)
-			received := func() (got map[netip.AddrPort]int) {
-				got = map[netip.AddrPort]int{}
-				for b := newBatch(); ; b.reset() {
-					if s.poll(b); len(b.datagrams) == 0 {
-						return got
-					}
-					for _, d := range b.datagrams {
-						got[d.From]++
-					}
-				}
-			}
+			received := func() map[netip.AddrPort]int { return poll(s) }
 			var clients []*client
 			var limits []fairqueue.Limit
 			for i := range 24 {
@@ -423,6 +438,38 @@ func TestLimitsInTheKernel(t *testing.T) {
 				t.Errorf("want all %d let in when the limits are gone; got %d", len(clients), len(got))
 			}
 		})
+	}
+}
+
+// poll receives what waits, and returns how many datagrams came from where.
+func poll(s *linuxSocket) (got map[netip.AddrPort]int) {
+	got = map[netip.AddrPort]int{}
+	for b := newBatch(); ; b.reset() {
+		if s.poll(b); len(b.datagrams) == 0 {
+			return got
+		}
+		for _, d := range b.datagrams {
+			got[d.From]++
+		}
+	}
+}
+
+// A limit with port 0 is for all ports of an address.
+func TestLimitOfAnAddress(t *testing.T) {
+	needLoopback(t)
+	r := makeRelay(t, ways[0], on4, defaults())
+	s := r.socket.(*linuxSocket)
+	limited := netip.MustParseAddr("127.0.0.2")
+	if !s.limit([]fairqueue.Limit{{From: netip.AddrPortFrom(limited, 0), Pass: 1e-9}}) {
+		t.Fatal("want a limit; the system refuses the filter")
+	}
+	other := newClientAt(t, netip.MustParseAddrPort("127.0.0.3:0"), r.Addr())
+	for range 10 {
+		newClientAt(t, netip.AddrPortFrom(limited, 0), r.Addr()).send("kept out")
+		other.send("let in")
+	}
+	if got := poll(s); len(got) != 1 || got[other.addr] != 10 {
+		t.Errorf("want 10 datagrams of %v and no others; got %v", other.addr, got)
 	}
 }
 

@@ -32,7 +32,8 @@ const (
 	mostLimits = 32
 )
 
-// A Limit says which part of an origin's datagrams is to be let in.
+// A Limit says which part of an origin's datagrams is to be let in: with port 0,
+// of all from its address.
 type Limit struct {
 	From netip.AddrPort
 	Pass float64 // above 0 and below 1

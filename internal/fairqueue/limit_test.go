@@ -68,7 +68,7 @@ func (s *simulation) interval(capacity int) (in int) {
 		if l.Pass <= 0 || l.Pass >= 1 {
 			s.t.Fatalf("want a limit above 0 and below 1; got %v", l)
 		}
-		s.passes[int(l.From.Port())-1024] = l.Pass
+		s.passes[numberOf(l.From)] = l.Pass
 	}
 	s.check()
 	return in
@@ -148,7 +148,7 @@ func TestAnOverflowLimitsThoseThatSendTheMost(t *testing.T) {
 		t.Fatalf("want the two that flood limited; got %v", limits)
 	}
 	for _, l := range limits {
-		if n := int(l.From.Port()) - 1024; n > 1 || l.Pass > 0.2 {
+		if n := numberOf(l.From); n > 1 || l.Pass > 0.2 {
 			t.Errorf("want the flooders 0 and 1 limited to less than a fifth; got %d to %v", n, l.Pass)
 		}
 	}
@@ -171,7 +171,7 @@ func TestNoMoreLimitsThanThereMayBe(t *testing.T) {
 		t.Fatalf("want %d limits; got %d", mostLimits, len(limits))
 	}
 	for _, l := range limits {
-		if n := int(l.From.Port()) - 1024; n < mostLimits {
+		if n := numberOf(l.From); n < mostLimits {
 			t.Errorf("want only those limited that send the most; got origin %d", n)
 		}
 	}

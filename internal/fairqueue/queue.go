@@ -37,8 +37,9 @@ const (
 	leastBytes = 1 << 20
 )
 
-// A Queue holds datagrams by origin, which is an address. O is what its user
-// knows an origin by. A Queue belongs to one goroutine.
+// A Queue holds datagrams by origin, which is an address with a port, or with port
+// 0 an address that uses any port. O is what its user knows an origin by. A Queue
+// belongs to one goroutine.
 type Queue[O any] struct {
 	dropped func(origin O, datagrams int)
 
@@ -61,9 +62,10 @@ type Queue[O any] struct {
 
 // A cell is a piece of a datagram. Cells are numbered from 1; 0 is none.
 type cell struct {
-	next     int32 // of the same datagram, or of the list of free cells
-	datagram int32 // the first cell of the next datagram; valid in a datagram's first cell, as is size
-	size     int32 // of the datagram in bytes
+	next     int32  // of the same datagram, or of the list of free cells
+	datagram int32  // the first cell of the next datagram; valid in a datagram's first cell, as are size and port
+	size     int32  // of the datagram in bytes
+	port     uint16 // that it came from
 }
 
 // A flow is the queue of an origin.
@@ -125,9 +127,10 @@ func New[O any](bytes int, dropped func(origin O, datagrams int)) *Queue[O] {
 // Len returns how many datagrams wait.
 func (q *Queue[O]) Len() int { return q.count }
 
-// Push adds a copy of a datagram. If there is no room, the longest queue loses
-// its oldest datagrams, or the new one if that is its own.
-func (q *Queue[O]) Push(from netip.AddrPort, origin O, payload []byte) {
+// Push adds a copy of a datagram of the origin at from, which it has sent from
+// port. If there is no room, the longest queue loses its oldest datagrams, or the
+// new one if that is its own.
+func (q *Queue[O]) Push(from netip.AddrPort, port uint16, origin O, payload []byte) {
 	f := q.last
 	if f == nil || f.from != from {
 		f = q.flow(from)
@@ -152,6 +155,7 @@ func (q *Queue[O]) Push(from netip.AddrPort, origin O, payload []byte) {
 		q.dropped(longest.origin, 1)
 	}
 	at := q.write(payload)
+	q.cells[at].port = port
 	if f.first == 0 {
 		f.first = at
 	} else {
@@ -186,8 +190,8 @@ func (q *Queue[O]) SetOrigin(from netip.AddrPort, origin O) {
 	}
 }
 
-// Next removes the datagram whose turn it is and appends its payload to into. It
-// must not be called when there is none.
+// Next removes the datagram whose turn it is, and appends its payload to into. From
+// has the port that it came from. Next must not be called when there is none.
 func (q *Queue[O]) Next(into []byte) (from netip.AddrPort, origin O, _ []byte) {
 	for {
 		list := &q.fresh
@@ -196,11 +200,12 @@ func (q *Queue[O]) Next(into []byte) (from netip.AddrPort, origin O, _ []byte) {
 		}
 		f := list.first
 		if f.first != 0 && f.deficit > 0 {
+			first := q.cells[f.first]
 			into = q.read(f.first, into)
-			f.deficit -= datagramCost + int(q.cells[f.first].size)
+			f.deficit -= datagramCost + int(first.size)
 			f.sent++
 			q.remove(f)
-			return f.from, f.origin, into
+			return netip.AddrPortFrom(f.from.Addr(), first.port), f.origin, into
 		}
 		list.takeFirst()
 		if f.first == 0 && !f.fresh {

@@ -1,6 +1,7 @@
 package fairqueue
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -11,9 +12,26 @@ import (
 	"pgregory.net/rapid"
 )
 
-// origin returns the address of an origin in a test.
+// origin returns the address of an origin in a test. Some use any port.
 func origin(n int) netip.AddrPort {
+	if n%5 == 4 {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, byte(n >> 8), byte(n)}), 0)
+	}
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(n >> 8)}), 1024+uint16(n))
+}
+
+// numberOf returns which origin an address is of.
+func numberOf(addr netip.AddrPort) int {
+	if addr.Port() == 0 {
+		bytes := addr.Addr().As4()
+		return int(binary.BigEndian.Uint16(bytes[2:]))
+	}
+	return int(addr.Port()) - 1024
+}
+
+// portOf returns the port that the n-th datagram of an origin comes from.
+func portOf(from, n int) uint16 {
+	return cmp.Or(origin(from).Port(), 1024+uint16(n%60_000))
 }
 
 // A model pushes numbered datagrams and checks what comes out.
@@ -48,7 +66,8 @@ func payloadOf(from, n, size int) []byte {
 }
 
 func (m *model) push(from, size int) {
-	m.queue.Push(origin(from), from, payloadOf(from, m.pushed[from], size))
+	n := m.pushed[from]
+	m.queue.Push(origin(from), portOf(from, n), from, payloadOf(from, n, size))
 	m.pushed[from]++
 }
 
@@ -56,8 +75,8 @@ func (m *model) push(from, size int) {
 func (m *model) take() (from, size int) {
 	addr, from, payload := m.queue.Next(nil)
 	n := int(binary.BigEndian.Uint32(payload[4:]))
-	if addr != origin(from) || !slices.Equal(payload, payloadOf(from, n, len(payload))) {
-		m.t.Fatalf("want datagram %d of origin %d unchanged, from %v; got %d bytes from %v", n, from, origin(from), len(payload), addr)
+	if want := netip.AddrPortFrom(origin(from).Addr(), portOf(from, n)); addr != want || !slices.Equal(payload, payloadOf(from, n, len(payload))) {
+		m.t.Fatalf("want datagram %d of origin %d unchanged, from %v; got %d bytes from %v", n, from, want, len(payload), addr)
 	}
 	if n < m.next[from] {
 		m.t.Fatalf("want the datagrams of origin %d in order; got %d after %d", from, n, m.next[from]-1)
@@ -242,7 +261,7 @@ func TestNothingIsAllocatedInALastingOverload(t *testing.T) {
 	payload, into := make([]byte, 200), make([]byte, 0, 1<<20)
 	round := func() {
 		for i := range 500 {
-			q.Push(origin(i%40), i%40, payload)
+			q.Push(origin(i%40), 1, i%40, payload)
 		}
 		for range 300 {
 			_, _, into = q.Next(into[:0])
@@ -263,10 +282,10 @@ func BenchmarkPushAndNext(b *testing.B) {
 			q := New(16<<20, func(int, int) {})
 			payload, into := make([]byte, 200), make([]byte, 0, 1<<16)
 			for i := range 2000 {
-				q.Push(origin(i%origins), 0, payload)
+				q.Push(origin(i%origins), 1, 0, payload)
 			}
 			for i := 0; b.Loop(); i++ {
-				q.Push(origin(i%origins), 0, payload)
+				q.Push(origin(i%origins), 1, 0, payload)
 				_, _, into = q.Next(into[:0])
 			}
 		})
