@@ -67,7 +67,7 @@ func writeWhy(w io.Writer, said admin.Why, now time.Time) error {
 		text.WriteString("\nDropped:\n")
 	}
 	for _, did := range said.Did {
-		fmt.Fprintf(&text, "  %d datagrams, %s", did.Count, printable(did.Reason))
+		fmt.Fprintf(&text, "  %s, %s", datagrams(did.Count), printable(did.Reason))
 		if did.Rule != "" {
 			fmt.Fprintf(&text, " (%s)", printable(did.Rule))
 		}
@@ -83,7 +83,7 @@ func writeWhy(w io.Writer, said admin.Why, now time.Time) error {
 		text.WriteString("\nReported by the network (ICMP) about datagrams that were sent to it:\n")
 	}
 	for _, report := range said.Reports {
-		fmt.Fprintf(&text, "  %d times %s", report.Count, printable(report.Kind))
+		fmt.Fprintf(&text, "  %s, %s", numbered(report.Count, "report", "reports"), printable(report.Kind))
 		if report.Last != nil {
 			fmt.Fprintf(&text, ", the last one %v ago", now.Sub(report.Last.Time).Round(time.Second))
 		}
