@@ -15,8 +15,9 @@ import (
 
 const whyDescription = `Says what a running relay would do now with a datagram from ADDRESS, and whether it
 sends to it: step by step, rule by rule, and in two sentences. Then what it has
-dropped of datagrams from there and for there, and why. ADDRESS is an IP address
-with a port, or without one for any port. Nothing is changed by asking.
+dropped of datagrams from there and for there, and why, and what the network (ICMP)
+reported about those for there. ADDRESS is an IP address with a port, or without
+one for any port. Nothing is changed by asking.
 
 ` + socketText + `
 
