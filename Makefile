@@ -1,6 +1,6 @@
 # make test      all tests, with the race detector and, where it matters, without
 # make test-slow the same with a quarter of a processor, which shows what depends on speed: root
-# make test-386  what counts and does sums, as a 32-bit program
+# make test-386  the tests of counters and arithmetic, as a 32-bit program
 # make lint      formatting, vet, staticcheck, tidy modules
 # make fuzz      each fuzz target for FUZZTIME
 # make bench     the Go benchmarks, in a form that benchstat compares

@@ -128,8 +128,8 @@ func unmapPrefix(prefix netip.Prefix) (netip.Prefix, error) {
 // Ban keeps the addresses of a prefix out from now on, before any access rule
 // is asked, until a time; the zero Time: for ever. A ban of the same prefix is
 // replaced. Learned peers and senders inside leave the table at once and are
-// returned.
-// Static peers inside stay in the table, and may do nothing while the ban lasts.
+// returned. Static peers inside stay in the table, and may do nothing while the
+// ban lasts.
 //
 // If until is not after now, a ban of that prefix ends. The error is
 // [ErrTooManyBans], [ErrBadPrefix] or nil. Of the reason [MaxReason] bytes are

@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"time"
@@ -30,15 +31,15 @@ func (t *Table) Explain(addr netip.AddrPort, now time.Time) Admission {
 	e := explanation{table: t, addr: addr, at: int64(now.Sub(t.epoch)), decided: Joined}
 	if addr.Port() == 0 {
 		e.Peer = t.senders.at(addr.Addr())
-	} else if e.Peer = t.Origin(addr); e.Peer == nil {
-		e.Peer = t.connected(addr)
+	} else {
+		e.Peer = cmp.Or(t.index.find(addr), t.connected(addr), t.sender(addr))
 	}
 	e.known()
 	e.never()
 	e.ban()
 	switch rule := e.rules(); {
 	case rule == nil:
-	case rule.rule.sendOnly():
+	case rule.rule.sendOnly() && (e.Peer == nil || !e.Peer.Connected()):
 		e.step("places", "it only sends, so it needs none", Joined)
 	default:
 		e.places()

@@ -27,10 +27,10 @@ func (t *Table) use(options Options) {
 // any more, and those that joined with less proof than their rule asks for now,
 // leave the table at once and are returned; what the others may do is what their
 // rule says now. A peer whose rule makes it a sender now, or the reverse, leaves
-// as well, but is let in again with its next datagram and not returned. Limits that are lower than before remove nobody: new peers are
-// refused until there is room. Nor does a shorter expiry, before the next
-// [Table.Expire]. Static peers and bans stay as they are. What [Table.Rules]
-// counts begins anew.
+// as well, but is let in again with its next datagram and not returned. Limits
+// that are lower than before remove nobody: new peers are refused until there is
+// room. Nor does a shorter expiry, before the next [Table.Expire]. Static peers and
+// bans stay as they are. What [Table.Rules] counts begins anew.
 func (t *Table) SetOptions(options Options) (removed []*Peer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -15,10 +15,11 @@ type Remembered struct {
 // Restore makes peers of another table learned peers of this one, with what is
 // left of their expiry at the time now, and returns them. As a datagram of
 // theirs would, it refuses those that can never be a peer, that are banned, that
-// no rule lets in with the proof they gave, or that the limits leave no room for; join rates do
-// not count. Those whose time is over are passed over, and so are those that may
-// only send: their next datagram makes them senders. A peer that is in the table
-// stays as it is; if it was heard later than the table knows, that is noted.
+// no rule lets in with the proof they gave, or that the limits leave no room for;
+// join rates do not count. Those whose time is over are passed over, and so are
+// those that may only send: their next datagram makes them senders. A peer that is
+// in the table stays as it is; if it was heard later than the table knows, that is
+// noted.
 //
 // Times of the list that lie after now count as now.
 func (t *Table) Restore(list []Remembered, now time.Time) (restored []*Peer) {

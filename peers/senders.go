@@ -8,16 +8,15 @@ import (
 )
 
 // Programs such as logger, statsd clients and many exporters send each datagram
-// from a new port. Where their access rule says that they may only send, and asks
-// for no proof, they are never sent to, so the port does not matter and they need
+// from a new port. If their access rule says that they may only send, and asks for
+// no proof, nothing is ever sent to them, so the port does not matter and they need
 // no place among the peers: the table keeps one sender for each IP address, and
 // finds it by port 0, which no peer can have. None of the limits on peers apply to
-// senders, and nothing of them outlives a restart: their next datagram brings
-// them back.
+// senders. They are not saved for a restart: their next datagram brings them back.
 
-// maxSenders bounds the senders that are kept; of more, the one that has been
-// silent the longest makes room. Its next datagram makes it a new sender, with
-// counts and rates that start again.
+// maxSenders bounds the senders that are kept. When there are more, the one that
+// has been silent the longest makes room. Its next datagram makes it a new sender,
+// with counts and rates that start again.
 const maxSenders = 4096
 
 // sendOnly reports whether the addresses that the rule covers are senders.
@@ -52,14 +51,13 @@ func (s *senders) at(addr netip.Addr) *Peer {
 	return s.index.find(netip.AddrPortFrom(addr, 0))
 }
 
-// before reports whether a has been silent for longer than b; of two that were
-// heard at the same time, the one that came first has.
+// before reports whether a has been silent for longer than b. If they were heard at
+// the same time, the one that joined first counts as silent for longer.
 func (a heardSender) before(b heardSender) bool {
 	return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.number, b.number)) < 0
 }
 
-// down puts the sender at i of the heap, which may belong further down, into its
-// place.
+// down moves the sender at i of the heap down to where it belongs.
 func (s *senders) down(i int) {
 	h := s.bySilence
 	for {
@@ -77,7 +75,7 @@ func (s *senders) down(i int) {
 	}
 }
 
-// longestSilent returns the sender that was heard before all others.
+// longestSilent returns the sender that has been silent for longest.
 func (s *senders) longestSilent() *Peer {
 	for {
 		top := &s.bySilence[0]
@@ -90,8 +88,8 @@ func (s *senders) longestSilent() *Peer {
 	}
 }
 
-// add puts p in, which was heard last of all, and returns the sender that made
-// room for it, or nil.
+// add adds p, the one that was heard last, and returns the sender that made room for
+// it, or nil.
 func (s *senders) add(p *Peer, at int64) (removed *Peer) {
 	entry := heardSender{p, at}
 	if len(s.bySilence) < s.max {
@@ -129,7 +127,7 @@ func (s *senders) remove(gone func(*Peer) bool) (removed []*Peer) {
 	return removed
 }
 
-// mayBeOver reports whether a sender may have been silent since deadline.
+// mayBeOver reports whether there may be a sender that was not heard after deadline.
 func (s *senders) mayBeOver(deadline int64) bool {
 	return len(s.bySilence) > 0 && s.bySilence[0].at <= deadline
 }
@@ -160,8 +158,8 @@ func (t *Table) Origin(addr netip.AddrPort) *Peer {
 }
 
 // sender returns the sender that a datagram from addr, where no peer is, belongs
-// to, or nil. What depends on the port is asked about each datagram; the rest was
-// asked when the sender was added.
+// to, or nil. What depends on the port is checked for each datagram, the rest only
+// when the sender is added.
 func (t *Table) sender(addr netip.AddrPort) *Peer {
 	p := t.senders.at(addr.Addr())
 	if p == nil || addr.Port() == 0 || answersAnything(addr.Port()) || t.own(addr) {
@@ -170,7 +168,7 @@ func (t *Table) sender(addr netip.AddrPort) *Peer {
 	return p
 }
 
-// addSender adds a sender that was heard now, and that rule lets in.
+// addSender adds a sender that was heard now and is let in by rule.
 func (t *Table) addSender(addr netip.Addr, rule *RuleTally, at int64) *Peer {
 	t.lastNumber++
 	p := &Peer{addr: netip.AddrPortFrom(addr, 0), number: t.lastNumber, joined: at}

@@ -217,7 +217,15 @@ func TestOnesThatMaySendByProofOrConnectionTakeAPlace(t *testing.T) {
 		t.Errorf("Connect to a full table: want %q, got %q", peers.TableFull, verdict)
 	}
 	wantHeard(t, table, "192.0.2.1:2", at(0), peers.TableFull)
+	// By UDP it is a sender, from whatever port. At its own port, the connection is
+	// what is explained.
 	wantHeard(t, table, "198.51.100.1:1", at(0), peers.Joined)
+	if a := table.Explain(addr("198.51.100.1:1"), at(0)); a.Peer == nil || !a.Peer.Connected() {
+		t.Errorf("Explain: want the connected peer, got %v", a.Peer)
+	}
+	if a := table.Explain(addr("198.51.100.1:2"), at(0)); a.Peer == nil || !a.Peer.Sender() {
+		t.Errorf("Explain another port: want the sender, got %v", a.Peer)
+	}
 	// The one that is connected stays where it is when options are set.
 	table.SetOptions(peers.Options{Expiry: time.Minute, Access: []peers.Rule{rule("198.51.100.1", peers.MaySend)}})
 	wantPeers(t, "Peers", table.Peers(), "198.51.100.1:1")

@@ -9,8 +9,9 @@ import (
 // those that are new and those that are gone. A peer that is static no more
 // goes on as a learned one if it was heard within the expiry, a rule lets it in
 // with the proof that it gave before it was static, if any, and the limits
-// leave room; if it may only send, its next datagram makes it a sender. Addresses that can never be a peer are passed over; those that are
-// banned are not, but may do nothing while they are.
+// leave room; if it may only send, its next datagram makes it a sender. Addresses
+// that can never be a peer are passed over; those that are banned are not, but may
+// do nothing while they are.
 func (t *Table) SetStatic(addrs []netip.AddrPort, now time.Time) (added, removed []*Peer) {
 	at, deadline := int64(now.Sub(t.epoch)), t.deadline(now)
 	want := make(map[netip.AddrPort]bool, len(addrs))

@@ -5,29 +5,23 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"log/slog"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"udprelay/internal/proof"
+	"udprelay/internal/testlog"
 	"udprelay/peers"
 )
 
 func TestOnlyWhoKnowsTheSecretJoins(t *testing.T) {
 	const secret = "correct horse battery staple"
 	eachWay(t, func(t *testing.T, w way) {
-		var mu sync.Mutex
-		var log strings.Builder
+		log := new(testlog.Log)
 		options := guarded(peers.JoinSecret)
 		options.Secret = []byte(secret)
-		options.Logger = slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) {
-			mu.Lock()
-			defer mu.Unlock()
-			return log.Write(p)
-		}), &slog.HandlerOptions{Level: slog.LevelDebug}))
+		options.Logger = log.Logger()
 		r := makeGuarded(t, w, on4, options)
 		stop := run(t, r)
 		member := newClient(t, near(r))
@@ -64,14 +58,12 @@ func TestOnlyWhoKnowsTheSecretJoins(t *testing.T) {
 		wantsNothingBefore("hello", stranger, member)
 		wantsNothingBefore("welcome", member, stranger)
 		stop()
-		mu.Lock()
-		defer mu.Unlock()
 		for _, word := range []string{secret, hex.EncodeToString([]byte(secret)), right, "horse"} {
-			if strings.Contains(log.String(), word) {
+			if log.Has(word) {
 				t.Errorf("want nothing of the secret in the log; got %q in\n%s", word, log.String())
 			}
 		}
-		if !strings.Contains(log.String(), "peer joined") || !strings.Contains(log.String(), "bad_proof") {
+		if !log.Has("peer joined") || !log.Has("bad_proof") {
 			t.Errorf("want the log to have something to look through; got\n%s", log.String())
 		}
 	})

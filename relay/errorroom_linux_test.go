@@ -88,7 +88,7 @@ func TestStaticPeerThatFlapsDoesNotFloodTheLog(t *testing.T) {
 		r.quarantine(p, 1+i*int64(time.Millisecond))
 		r.isBack(p)
 	}
-	if n := len(book.lines("cannot be reached")); n == 0 || n > linesPerMinute+1 {
+	if n := len(book.Lines("cannot be reached")); n == 0 || n > linesPerMinute+1 {
 		t.Errorf("want 1 to %d lines in the log; got %d", linesPerMinute, n)
 	}
 	if p.Path.Failures != (peers.Failures{}) {

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"time"
@@ -211,14 +212,7 @@ func (x *explaining) stepTo(name, result string, fails bool, verdict string) {
 func (x *explaining) to() {
 	p := x.Peer
 	if p == nil {
-		verdict := "nothing is sent to it: it is no peer"
-		if x.Addr.Port() == 0 && x.OthersCount > 0 {
-			verdict = fmt.Sprintf("there is %s at %s: name its port", plural(x.OthersCount, "peer"), x.name())
-			if x.OthersCount > 1 {
-				verdict = fmt.Sprintf("there are %s at %s: name the port of one", plural(x.OthersCount, "peer"), x.name())
-			}
-		}
-		x.stepTo("known peer", "no", true, verdict)
+		x.stepTo("known peer", "no", true, cmp.Or(x.nameAPort(), "nothing is sent to it: it is no peer"))
 		return
 	}
 	x.stepTo("known peer", "yes", false, "")
@@ -226,7 +220,11 @@ func (x *explaining) to() {
 	case p.Banned():
 		x.stepTo("may receive", "it is static and banned", true, "nothing is sent to it: it is banned")
 	case !p.MayReceive():
-		x.stepTo("may receive", onlyMay(p.May()), true, "nothing is sent to it: "+onlyMay(p.May()))
+		verdict := "nothing is sent to it: " + onlyMay(p.May())
+		if name := x.nameAPort(); name != "" {
+			verdict += "; " + name
+		}
+		x.stepTo("may receive", onlyMay(p.May()), true, verdict)
 	default:
 		x.stepTo("may receive", "yes", false, "")
 	}
@@ -260,6 +258,17 @@ func (x *explaining) to() {
 			x.ToVerdict += ", but lately did not all arrive: " + reportWords[what]
 		}
 	}
+}
+
+// nameAPort says which peers there are at Addr if it has no port, or nothing.
+func (x *explaining) nameAPort() string {
+	switch {
+	case x.Addr.Port() != 0 || x.OthersCount == 0:
+		return ""
+	case x.OthersCount == 1:
+		return fmt.Sprintf("there is 1 peer at %s: name its port", x.name())
+	}
+	return fmt.Sprintf("there are %d peers at %s: name the port of one", x.OthersCount, x.name())
 }
 
 // failureWords say what a failure is.

@@ -52,6 +52,8 @@ func TestExplanationSaysWhatWouldHappen(t *testing.T) {
 		{"may receive", "192.0.2.77:1", nil, "may send", "", "not relayed: it may only receive", "the datagrams of others are sent to it"},
 		{"sender", "192.0.2.78:2", nil, "", "may receive", "its datagrams would be relayed to 3 peers", "nothing is sent to it: it may only send"},
 		{"sender, any port", "192.0.2.78:0", nil, "", "may receive", "its datagrams would be relayed to 3 peers", "nothing is sent to it: it may only send"},
+		{"sender and a peer", "192.0.2.78:0", func(r *Relay, _ *Options) { r.SetStatic([]netip.AddrPort{addr("192.0.2.78:514")}) },
+			"", "may receive", "its datagrams would be relayed to 4 peers", "nothing is sent to it: it may only send; there is 1 peer at 192.0.2.78: name its port"},
 		{"sender in a full table", "192.0.2.79:1", func(_ *Relay, o *Options) { o.Peers.Max = 3 }, "", "known peer", "its datagrams would be relayed to 3 peers", "nothing is sent to it: it is no peer"},
 		{"sender over its limit", "192.0.2.78:2", func(r *Relay, o *Options) {
 			o.Limits.PeerDatagrams = 10

@@ -59,7 +59,7 @@ func TestHonestHeartbeatsAreNotCut(t *testing.T) {
 				if s.Dropped[DropStorm] > 0 {
 					t.Errorf("want nothing dropped as a storm; got %s", show(s))
 				}
-				if lines := ring.books[0].lines("storm cut"); len(lines) > 0 {
+				if lines := ring.books[0].Lines("storm cut"); len(lines) > 0 {
 					t.Errorf("want no peer cut; got %q", lines)
 				}
 				return

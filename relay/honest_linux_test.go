@@ -58,10 +58,10 @@ func (s *stage) costs() {
 	if lost := stats.Dropped[DropWithheld]; lost*20 > relayed || stats.Dropped[DropStorm] > 0 {
 		s.t.Errorf("want next to no datagram withheld and none dropped as a storm; got %d of %d; %s", lost, relayed, show(stats))
 	}
-	if lines := s.book.lines("storm cut"); len(lines) > 0 {
+	if lines := s.book.Lines("storm cut"); len(lines) > 0 {
 		s.t.Errorf("want no peer cut; got %q", lines)
 	}
-	s.t.Logf("%d of %d withheld; suspected: %d", stats.Dropped[DropWithheld], relayed, len(s.book.lines("looking for a loop")))
+	s.t.Logf("%d of %d withheld; suspected: %d", stats.Dropped[DropWithheld], relayed, len(s.book.Lines("looking for a loop")))
 }
 
 func TestHonestRepeatsOnRealSocketsLoseNextToNothing(t *testing.T) {
@@ -183,8 +183,8 @@ func TestPeersThatAnswerEachOtherAreReported(t *testing.T) {
 	}, func() string {
 		return fmt.Sprintf("want %v and %v reported; got %v, %s", list[0].addr, list[1].addr, r.Talks(), show(r.Stats()))
 	})
-	await(t, func() bool { return len(book.lines("answer each other")) == 1 }, func() string {
-		return fmt.Sprintf("want one line in the log; got %q", book.lines("answer each other"))
+	await(t, func() bool { return len(book.Lines("answer each other")) == 1 }, func() string {
+		return fmt.Sprintf("want one line in the log; got %q", book.Lines("answer each other"))
 	})
 	if s := r.Stats(); s.Dropped[DropStorm] > 0 {
 		t.Errorf("want nothing cut; got %s", show(s))

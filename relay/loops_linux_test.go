@@ -70,7 +70,7 @@ func TestLoopsAreCutBesideHonestTraffic(t *testing.T) {
 				time.Sleep(5 * time.Millisecond)
 				return len(book.cutPeers()) >= 2
 			}, func() string {
-				return fmt.Sprintf("want both echoes cut; got %q, %s", book.lines("storm"), show(r.Stats()))
+				return fmt.Sprintf("want both echoes cut; got %q, %s", book.Lines("storm"), show(r.Stats()))
 			})
 			t.Logf("both are cut after %v", time.Since(began).Round(time.Millisecond))
 			awaitCut(t, []*logBook{book}, echoes...)

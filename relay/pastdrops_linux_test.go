@@ -1,17 +1,15 @@
 package relay
 
 import (
-	"bytes"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"udprelay/internal/testlog"
 	"udprelay/peers"
 )
 
@@ -172,13 +170,8 @@ func TestPeersDoNotExpireForKeepAlivesThatCameWhileNobodyReceived(t *testing.T) 
 	run(t, first)()
 	newClientAt(t, netip.MustParseAddrPort("127.0.0.8:0"), first.Addr()).flood(keep, 300)
 
-	var log bytes.Buffer
-	var mu sync.Mutex
-	options.Logger = slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		return log.Write(p)
-	}), nil))
+	log := new(testlog.Log)
+	options.Logger = log.Logger()
 	next, err := New(connOf(t, keep), options)
 	if err != nil {
 		t.Fatal(err)
@@ -198,9 +191,7 @@ func TestPeersDoNotExpireForKeepAlivesThatCameWhileNobodyReceived(t *testing.T) 
 	// This is logged by what has looked at the peers just before.
 	newClient(t, next.Addr()).send("from one that no rule lets in")
 	await(t, func() bool {
-		mu.Lock()
-		defer mu.Unlock()
-		return strings.Contains(log.String(), "reason=rule")
+		return log.Has("reason=rule")
 	}, "want the refused datagram logged; it is not")
 	if next.Peers().Lookup(silent.Addr) == nil {
 		t.Error("want the silent peer to stay; it has expired")

@@ -6,10 +6,10 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"udprelay/internal/testlog"
 	"udprelay/peers"
 )
 
@@ -85,13 +85,8 @@ func TestSilentPeerExpiresAndCanComeBack(t *testing.T) {
 	eachWay(t, func(t *testing.T, w way) {
 		options := defaults()
 		options.Peers.Expiry = 100 * time.Millisecond
-		var log bytes.Buffer
-		var mu sync.Mutex
-		options.Logger = slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) {
-			mu.Lock()
-			defer mu.Unlock()
-			return log.Write(p)
-		}), &slog.HandlerOptions{Level: slog.LevelDebug}))
+		log := new(testlog.Log)
+		options.Logger = log.Logger()
 		r := startRelay(t, w, on4, options)
 		silent := newClient(t, near(r))
 		silent.send("") // it may be gone before anyone looks
@@ -102,21 +97,13 @@ func TestSilentPeerExpiresAndCanComeBack(t *testing.T) {
 		// It joins again as a new peer, with what it says.
 		silent.send("back")
 		await(t, func() bool {
-			mu.Lock()
-			defer mu.Unlock()
 			return strings.Count(log.String(), fmt.Sprintf(`msg="peer joined" peer=%v`, silent.addr)) == 2
 		}, "want the peer told as joined twice")
-		mu.Lock()
-		defer mu.Unlock()
-		if !strings.Contains(log.String(), fmt.Sprintf(`msg="peer expired" peer=%v`, silent.addr)) {
-			t.Errorf("want its expiry told; got %s", &log)
+		if !log.Has(fmt.Sprintf(`msg="peer expired" peer=%v`, silent.addr)) {
+			t.Errorf("want its expiry told; got %s", log)
 		}
 	})
 }
-
-type writerFunc func([]byte) (int, error)
-
-func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // Only a peer's own datagrams refresh it: what it is sent does not.
 func TestWhatAPeerIsSentDoesNotRefreshIt(t *testing.T) {

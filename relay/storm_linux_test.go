@@ -1,52 +1,29 @@
 package relay
 
 import (
-	"bytes"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
 	"regexp"
 	"slices"
-	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"udprelay/internal/testlog"
 )
 
 // A logBook keeps what is logged.
-type logBook struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logBook) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-// lines returns the lines with that text in them.
-func (l *logBook) lines(text string) (found []string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for line := range strings.Lines(l.text.String()) {
-		if strings.Contains(line, text) {
-			found = append(found, line)
-		}
-	}
-	return found
-}
+type logBook struct{ testlog.Log }
 
 func logging(options Options) (Options, *logBook) {
 	book := new(logBook)
-	options.Logger = slog.New(slog.NewTextHandler(book, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	options.Logger = book.Logger()
 	return options, book
 }
 
 // cutPeers returns whom the log names as cut.
 func (l *logBook) cutPeers() (named []string) {
-	for _, line := range l.lines("storm cut") {
+	for _, line := range l.Lines("storm cut") {
 		if found := regexp.MustCompile(`level=WARN msg="storm cut: .*" peer=(\S+) repeats_per_second=[1-9]\d+ hint=`).FindStringSubmatch(line); found != nil {
 			named = append(named, found[1])
 		}
@@ -99,7 +76,7 @@ func awaitCut(t *testing.T, books []*logBook, looping ...netip.AddrPort) {
 		return named
 	}
 	await(t, func() bool { return len(cut()) > 0 }, func() string {
-		return fmt.Sprintf("want a log to name some of %v as cut; got %q", looping, books[0].lines("storm"))
+		return fmt.Sprintf("want a log to name some of %v as cut; got %q", looping, books[0].Lines("storm"))
 	})
 	for _, who := range cut() {
 		if !slices.Contains(looping, netip.MustParseAddrPort(who)) {
@@ -180,7 +157,7 @@ func TestRelaysInARingDoNotMeltTheNetwork(t *testing.T) {
 		ring.mend()
 		await(t, func() bool {
 			for _, book := range ring.books {
-				if len(book.lines("storm over")) != len(book.lines("storm cut")) {
+				if len(book.Lines("storm over")) != len(book.Lines("storm cut")) {
 					return false
 				}
 			}
@@ -278,7 +255,7 @@ func echoesAreCut(t *testing.T, w way, count int) bool {
 	awaitStorm(t, []*logBook{book}, r)
 	awaitEnd(t, 10, r)
 	awaitCut(t, []*logBook{book}, echoes...)
-	all := func() bool { return len(book.cutPeers()) == count && len(book.lines("storm over")) == 0 }
+	all := func() bool { return len(book.cutPeers()) == count && len(book.Lines("storm over")) == 0 }
 	if !all() {
 		return false
 	}
@@ -304,7 +281,7 @@ func echoesAreCut(t *testing.T, w way, count int) bool {
 	if s := r.Stats(); s.Dropped[DropStorm] == 0 {
 		t.Errorf("want drops counted as storm; got %s", show(s))
 	}
-	await(t, func() bool { return len(book.lines("storm over")) > 0 }, "want the log to say that the storm is over when all are silent; it does not")
+	await(t, func() bool { return len(book.Lines("storm over")) > 0 }, "want the log to say that the storm is over when all are silent; it does not")
 	return true
 }
 

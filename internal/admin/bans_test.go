@@ -118,7 +118,7 @@ func TestABodyThatIsWrongIsToldRight(t *testing.T) {
 		{"ban", `{"from":"192.0.2.0/33"}`, `from: "192.0.2.0/33"` + noPrefix},
 		{"ban", `{"from":"any"}`, `from: "any"` + noPrefix},
 		{"unban", `{"from":""}`, `from: ""` + noPrefix},
-		{"kick", `{"address":"192.0.2.7:0"}`, `address: "192.0.2.7:0" is no address and no prefix; want one such as 192.0.2.7:40000, [2001:db8::7]:40000, 192.0.2.7 or 192.0.2.0/24`},
+		{"kick", `{"address":"192.0.2.7:"}`, `address: "192.0.2.7:" is no address and no prefix; want one such as 192.0.2.7:40000, [2001:db8::7]:40000, 192.0.2.7 or 192.0.2.0/24`},
 		{"ban", `{"from":"192.0.2.7","for_seconds":"1h"}`, noTime(`"1h"`)},
 		{"ban", `{"from":"192.0.2.7","for_seconds":-1}`, noTime("-1")},
 		{"ban", `{"from":"192.0.2.7","for_seconds":0.999}`, noTime("0.999")},

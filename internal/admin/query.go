@@ -191,7 +191,7 @@ func (q Query) Page(source Source) PeerPage {
 // in which they joined. It changes all.
 func (q Query) Select(all []*Peer) PeerPage {
 	page := PeerPage{Total: len(all), Offset: q.Offset, Peers: []Peer{}}
-	search := strings.ToLower(q.Search)
+	search := strings.Replace(strings.ToLower(q.Search), ":*", ":0", 1) // as a sender is shown
 	var space [64]byte
 	matched := slices.DeleteFunc(all, func(p *Peer) bool {
 		switch {
@@ -225,10 +225,11 @@ func (q Query) Select(all []*Peer) PeerPage {
 func contains(text []byte, part string) bool { return strings.Contains(string(text), part) }
 
 // ParseAddress returns what a person means by text: an address with a port, or,
-// with port 0, an address alone or one that [AddressText] wrote.
+// with port 0, an address alone or that of a sender, as [AddressText] or the API
+// writes it.
 func ParseAddress(text string) (netip.AddrPort, error) {
 	text = strings.TrimSuffix(text, ":*")
-	if addr, err := netip.ParseAddrPort(text); err == nil && addr.Port() != 0 {
+	if addr, err := netip.ParseAddrPort(text); err == nil {
 		return netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), nil
 	}
 	if addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]")); err == nil {

@@ -207,7 +207,7 @@ func TestNodeComesAndGoes(t *testing.T) {
 			t.Errorf("want %q last; got %q", nobody+"back", last)
 		}
 	}
-	await(t, "it is logged that a node has left", func() bool { return staying[0].log.has(`level=INFO msg="cluster: a node has left"`) })
+	await(t, "it is logged that a node has left", func() bool { return staying[0].log.Has(`level=INFO msg="cluster: a node has left"`) })
 }
 
 // The node that all know of each other is not needed any more.

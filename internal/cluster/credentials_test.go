@@ -87,7 +87,7 @@ func TestCredentialsLetInToAnExistingNATS(t *testing.T) {
 	list := startNodes(t, 2, Options{URL: url, Credentials: credentials})
 	list[0].tap.bring(t, said("of one"))
 	list[1].tap.wants(t, nobody+"of one")
-	await(t, "it is told that credentials are missing", func() bool { return stranger.log.has("uthorization") })
+	await(t, "it is told that credentials are missing", func() bool { return stranger.log.Has("uthorization") })
 	stranger.tap.bring(t, said("of the stranger"))
 	await(t, "what the stranger says is dropped", func() bool { return stranger.dropped(DropPublishFailed) == 1 })
 	if s := stranger.Stats(); s.Connected || len(s.Nodes) != 0 || s.ReceivedMessages != 0 {

@@ -83,8 +83,8 @@ func TestDocumentedPermissionsAreEnough(t *testing.T) {
 	list := startNodes(t, 2, options)
 	wantTalk(t, list[0], list[1])
 	for _, n := range list {
-		if n.log.has("Permissions") {
-			t.Errorf("%s: want no subject that is not allowed; got %s", n.options.Name, n.log.text.String())
+		if n.log.Has("Permissions") {
+			t.Errorf("%s: want no subject that is not allowed; got %s", n.options.Name, n.log.String())
 		}
 	}
 

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"udprelay/internal/testlog"
 	"udprelay/internal/testneed"
 )
 
@@ -20,7 +21,7 @@ type natsProgram struct {
 	config  string
 	command *exec.Cmd
 	exited  chan struct{}
-	out     log
+	out     testlog.Log
 }
 
 // runNATSProgram runs the program with that configuration, until the test ends
@@ -36,7 +37,7 @@ func runNATSProgram(t testing.TB, config string) *natsProgram {
 	t.Cleanup(func() {
 		p.stop(t)
 		if t.Failed() {
-			t.Logf("%s:\n%s", p.config, p.out.text.String())
+			t.Logf("%s:\n%s", p.config, p.out.String())
 		}
 	})
 	return p
@@ -44,9 +45,7 @@ func runNATSProgram(t testing.TB, config string) *natsProgram {
 
 func (p *natsProgram) start(t testing.TB) {
 	t.Helper()
-	p.out.mu.Lock()
-	p.out.text.Reset()
-	p.out.mu.Unlock()
+	p.out.Reset()
 	p.command = exec.Command("nats-server", "-c", p.config)
 	p.command.Stdout, p.command.Stderr = &p.out, &p.out
 	if err := p.command.Start(); err != nil {
@@ -61,10 +60,10 @@ func (p *natsProgram) start(t testing.TB) {
 	await(t, "the NATS server is ready", func() bool {
 		select {
 		case <-exited:
-			t.Fatalf("want a NATS server that runs; it said %s", p.out.text.String())
+			t.Fatalf("want a NATS server that runs; it said %s", p.out.String())
 		default:
 		}
-		return p.out.has("Server is ready")
+		return p.out.Has("Server is ready")
 	})
 }
 
@@ -97,8 +96,8 @@ func TestEveryoneHearsEveryoneElseOverTheProgramNATS(t *testing.T) {
 	for _, n := range list {
 		wantNoDrops(t, n)
 	}
-	await(t, "a wrong password is told", func() bool { return wrong.log.has("authorization violation") })
-	if s := wrong.Stats(); s.Connected || len(s.Nodes) != 0 || s.ReceivedMessages != 0 || wrong.log.has("relay:wrong") {
+	await(t, "a wrong password is told", func() bool { return wrong.log.Has("authorization violation") })
+	if s := wrong.Stats(); s.Connected || len(s.Nodes) != 0 || s.ReceivedMessages != 0 || wrong.log.Has("relay:wrong") {
 		t.Errorf("want a node with a wrong password to hear of nobody, and no password in the log; got %+v", s)
 	}
 
@@ -201,7 +200,7 @@ func TestCredentialsLetInToTheProgramNATS(t *testing.T) {
 	list := startNodes(t, 2, Options{URL: "nats://" + address, Credentials: o.credentials})
 	talk(t, udpPeersOf(t, list, 1))
 	stranger := startNode(t, Options{Name: "stranger", URL: "nats://" + address})
-	await(t, "it is told that credentials are missing", func() bool { return stranger.log.has("uthorization") })
+	await(t, "it is told that credentials are missing", func() bool { return stranger.log.Has("uthorization") })
 }
 
 // A server that takes only messages that are shorter than those of nodes is
@@ -211,7 +210,7 @@ func TestTooSmallMaxPayloadIsTold(t *testing.T) {
 	runNATSProgram(t, fmt.Sprintf("listen: %q\nmax_payload: 8192\n", address))
 	list := startNodes(t, 2, Options{URL: "nats://" + address})
 	for _, n := range list {
-		await(t, "it is told", func() bool { return n.log.has("want a greater max_payload there") })
+		await(t, "it is told", func() bool { return n.log.Has("want a greater max_payload there") })
 	}
 	list[0].tap.bring(t, said(strings.Repeat("x", 9000)))
 	await(t, "what is too long is counted", func() bool { return list[0].dropped(DropPublishFailed) == 1 })

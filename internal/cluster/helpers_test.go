@@ -3,19 +3,17 @@
 package cluster
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"log/slog"
 	"net"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"udprelay/internal/testlog"
 	"udprelay/internal/testwait"
 	"udprelay/peers"
 	"udprelay/relay"
@@ -61,33 +59,11 @@ func startRelay(t testing.TB) *relay.Relay {
 	return r
 }
 
-// A log keeps what is logged.
-type log struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *log) has(text string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Contains(l.text.String(), text)
-}
-
-func (l *log) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
-}
-
 // A testNode is a relay that takes part, and a link of it.
 type testNode struct {
 	*Cluster
 	tap *tap
-	log *log
+	log *testlog.Log
 }
 
 // startNode makes a new relay a node, until the test ends.
@@ -99,10 +75,10 @@ func startNode(t testing.TB, options Options) *testNode {
 // joinNode makes r a node, until the test ends.
 func joinNode(t testing.TB, r *relay.Relay, options Options) *testNode {
 	t.Helper()
-	n := &testNode{tap: newTap(), log: new(log)}
+	n := &testNode{tap: newTap(), log: new(testlog.Log)}
 	n.tap.attachment = r.Attach(n.tap)
 	t.Cleanup(n.tap.attachment.Detach)
-	options.Logger = n.log.logger()
+	options.Logger = n.log.Logger()
 	if options.URL == "" && options.Listen == "" {
 		options.Listen = "127.0.0.1:0"
 	}

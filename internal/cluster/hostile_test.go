@@ -62,9 +62,7 @@ func TestComingAndGoingIsLoggedWithinBounds(t *testing.T) {
 		other := n.nodes.byID[nodeID([]byte("NODENODE"))]
 		return other != nil && other.nextBeat == beats+1
 	})
-	n.log.mu.Lock()
-	lines := strings.Count(n.log.text.String(), "restless")
-	n.log.mu.Unlock()
+	lines := strings.Count(n.log.String(), "restless")
 	if lines == 0 || lines > movesBurst {
 		t.Errorf("want 1 to %d lines; got %d", movesBurst, lines)
 	}

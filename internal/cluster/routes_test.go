@@ -72,8 +72,8 @@ func TestRoutesToEachOtherAreConnected(t *testing.T) {
 		}
 		await(t, "the route to itself is not shown, and no other", func() bool { return len(n.Stats().Routes) == 2 })
 		for _, what := range []string{"missing", "level=WARN"} {
-			if i == len(list)-1 && n.log.has(what) { // the others were there before all were
-				t.Errorf("want nothing told of the route to itself; got %s", n.log.text.String())
+			if i == len(list)-1 && n.log.Has(what) { // the others were there before all were
+				t.Errorf("want nothing told of the route to itself; got %s", n.log.String())
 			}
 		}
 	}
@@ -127,7 +127,7 @@ func TestMissingRoutesSayWhy(t *testing.T) {
 			if r.Connected || !r.Since.IsZero() || r.RTT != 0 {
 				t.Errorf("want a route that is not connected; got %+v", r)
 			}
-			await(t, "it is logged", func() bool { return n.log.has("a route is missing") })
+			await(t, "it is logged", func() bool { return n.log.Has("a route is missing") })
 		})
 	}
 }

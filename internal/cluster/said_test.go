@@ -19,19 +19,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"udprelay/internal/certificate/certificatetest"
+	"udprelay/internal/testlog"
 )
-
-// lines returns how many lines with a text were logged.
-func (l *log) lines(text string) (count int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for line := range strings.Lines(l.text.String()) {
-		if strings.Contains(line, text) {
-			count++
-		}
-	}
-	return count
-}
 
 // lets returns what a server takes that lets the user relay in, who may do so
 // much; nil: all.
@@ -86,9 +75,9 @@ func TestTroubleWithNATSIsTold(t *testing.T) {
 				s := n.Stats()
 				return s.Connected == test.connected && strings.Contains(s.Trouble, test.want)
 			})
-			await(t, "it is logged", func() bool { return n.log.has(test.want) })
+			await(t, "it is logged", func() bool { return n.log.Has(test.want) })
 			trouble := n.Stats().Trouble
-			if n.log.has("relay:right") || n.log.has("relay:wrong") || strings.Contains(trouble, "relay:") {
+			if n.log.Has("relay:right") || n.log.Has("relay:wrong") || strings.Contains(trouble, "relay:") {
 				t.Errorf("want no password told; got %q", trouble)
 			}
 		})
@@ -109,7 +98,7 @@ func TestTroubleWithNATSComesAndGoes(t *testing.T) {
 			s := n.Stats()
 			return !s.Connected && strings.Contains(s.Trouble, want)
 		})
-		await(t, "it is logged", func() bool { return n.log.has(want) })
+		await(t, "it is logged", func() bool { return n.log.Has(want) })
 	}
 	serve := func(a *certificatetest.Authority, password string) *server.Server {
 		o := lets(password, nil)
@@ -120,7 +109,7 @@ func TestTroubleWithNATSComesAndGoes(t *testing.T) {
 	troubled("connection refused")
 	s := serve(ours, "right")
 	await(t, "it is connected", func() bool { return n.Stats().Connected })
-	await(t, "that is logged", func() bool { return n.log.lines(first) == 1 })
+	await(t, "that is logged", func() bool { return len(n.log.Lines(first)) == 1 })
 	for round, wrong := range []struct {
 		authority *certificatetest.Authority
 		password  string
@@ -139,9 +128,9 @@ func TestTroubleWithNATSComesAndGoes(t *testing.T) {
 		stopServer(s)
 		s = serve(ours, "right")
 		await(t, "it is connected again", func() bool { s := n.Stats(); return s.Connected && s.Trouble == "" })
-		await(t, "that is logged", func() bool { return n.log.lines(again) == round+1 })
+		await(t, "that is logged", func() bool { return len(n.log.Lines(again)) == round+1 })
 	}
-	if got := n.log.lines("authorization violation"); got != 1 {
+	if got := len(n.log.Lines("authorization violation")); got != 1 {
 		t.Errorf("want it logged once; got %d lines", got)
 	}
 }
@@ -150,13 +139,13 @@ func TestTroubleWithNATSComesAndGoes(t *testing.T) {
 func TestMissingPermissionsAreLoggedOnce(t *testing.T) {
 	may := &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{">"}}}
 	n := startNode(t, Options{URL: "nats://relay:right@" + runNATS(t, lets("right", may)).Addr().String()})
-	await(t, "a beat is refused", func() bool { return n.log.has("udprelay.test.control") })
+	await(t, "a beat is refused", func() bool { return n.log.Has("udprelay.test.control") })
 	n.tap.bring(t, said("refused"))
-	await(t, "a datagram is refused", func() bool { return n.log.has("publish on udprelay.test.data") })
+	await(t, "a datagram is refused", func() bool { return n.log.Has("publish on udprelay.test.data") })
 	for range 20 {
 		n.failed(nil, nil, fmt.Errorf("%w: %s", nats.ErrPermissionViolation, `Permissions Violation for Publish to "udprelay.test.data"`))
 	}
-	if got := n.log.lines("publish on udprelay.test.data"); got != 1 {
+	if got := len(n.log.Lines("publish on udprelay.test.data")); got != 1 {
 		t.Errorf("want one line; got %d", got)
 	}
 	if got := n.Stats().Trouble; !strings.Contains(got, "udprelay.test.control") {
@@ -216,12 +205,12 @@ func TestAlertsSayWhatIsWanted(t *testing.T) {
 // What is dropped is logged: the first time at once, then once a minute, and in
 // the end.
 func TestDropsAreLogged(t *testing.T) {
-	out, now := new(log), time.Now()
-	l := dropLog{log: out.logger()}
+	out, now := new(testlog.Log), time.Now()
+	l := dropLog{log: out.Logger()}
 	var dropped [drops]uint64
 	l.say(&dropped, now, true)
-	if out.text.Len() > 0 {
-		t.Errorf("want nothing logged where nothing is dropped; got %s", out.text.String())
+	if out.String() != "" {
+		t.Errorf("want nothing logged where nothing is dropped; got %s", out.String())
 	}
 	for i, test := range []struct {
 		reason      Drop
@@ -237,10 +226,10 @@ func TestDropsAreLogged(t *testing.T) {
 		{DropWrongSecret, sayDropsEvery + 1, false, "count=1 total=1", "want the same on all"},
 		{DropDuplicate, sayDropsEvery + 1, false, "count=1 total=1", "level=DEBUG"},
 	} {
-		out.text.Reset()
+		out.Reset()
 		dropped[test.reason]++
 		l.say(&dropped, now.Add(test.after), test.last)
-		if got := out.text.String(); test.want == "" && got != "" || !strings.Contains(got, test.want) || !strings.Contains(got, test.count) || strings.Count(got, "\n") > 1 {
+		if got := out.String(); test.want == "" && got != "" || !strings.Contains(got, test.want) || !strings.Contains(got, test.count) || strings.Count(got, "\n") > 1 {
 			t.Errorf("%d: want %q and %q; got %q", i, test.want, test.count, got)
 		}
 	}
@@ -259,12 +248,12 @@ func TestNodesLogWhatIsDropped(t *testing.T) {
 		t.Fatal(err)
 	}
 	inject(t, url, n.dataSubject, "UDR\x02 of which nothing is known")
-	await(t, "it is logged", func() bool { return n.log.has("reason=unknown_version count=1 total=1") })
+	await(t, "it is logged", func() bool { return n.log.Has("reason=unknown_version count=1 total=1") })
 	inject(t, url, n.dataSubject, "UDR\x02 of which nothing is known")
 	await(t, "another is dropped", func() bool { return n.dropped(DropUnknownVersion) == 2 })
 	n.Close()
-	if !n.log.has("reason=unknown_version count=1 total=2") {
-		t.Errorf("want the rest logged in the end; got %s", n.log.text.String())
+	if !n.log.Has("reason=unknown_version count=1 total=2") {
+		t.Errorf("want the rest logged in the end; got %s", n.log.String())
 	}
 }
 
@@ -281,8 +270,8 @@ func TestHowMuchItMattersThatANodeGoes(t *testing.T) {
 // Only what NATS says of routes that are not configured is logged: of the others
 // the watch says more.
 func TestConfiguredRoutesAreToldOfOnce(t *testing.T) {
-	out := new(log)
-	l := newServerLog(out.logger(), []string{"192.0.2.1:6222", "relay.example:7222", "[2001:db8::1]:6222"})
+	out := new(testlog.Log)
+	l := newServerLog(out.Logger(), []string{"192.0.2.1:6222", "relay.example:7222", "[2001:db8::1]:6222"})
 	dialed := func(address string) error {
 		return &net.OpError{Op: "dial", Addr: net.TCPAddrFromAddrPort(netip.MustParseAddrPort(address)), Err: errors.New("connection refused")}
 	}
@@ -299,18 +288,18 @@ func TestConfiguredRoutesAreToldOfOnce(t *testing.T) {
 		{&net.DNSError{Name: "other.example"}, "WARN"},
 		{errors.New("something else"), "WARN"},
 	} {
-		out.text.Reset()
+		out.Reset()
 		l.limited.lines = 0
 		l.Errorf("Error trying to connect to route (attempt %v): %v", 1, test.err)
-		if !out.has("level=" + test.want) {
-			t.Errorf("%v: want it at %s; got %q", test.err, test.want, out.text.String())
+		if !out.Has("level=" + test.want) {
+			t.Errorf("%v: want it at %s; got %q", test.err, test.want, out.String())
 		}
 	}
 	missing := unused(t)
 	n := startNode(t, Options{Routes: []string{missing}})
-	await(t, "it is logged once", func() bool { return n.log.has("a route is missing") })
-	if got := n.log.lines("level=WARN"); got != 1 {
-		t.Errorf("want one line; got %s", n.log.text.String())
+	await(t, "it is logged once", func() bool { return n.log.Has("a route is missing") })
+	if got := len(n.log.Lines("level=WARN")); got != 1 {
+		t.Errorf("want one line; got %s", n.log.String())
 	}
 }
 
@@ -331,8 +320,8 @@ func TestWithoutListenNobodyIsMeantToCome(t *testing.T) {
 // The first of a kind is logged whatever was before, and of no more kinds than
 // are remembered.
 func TestFirstOfAKindIsLogged(t *testing.T) {
-	out := new(log)
-	l := newLimitedLog(out.logger(), logBurst)
+	out := new(testlog.Log)
+	l := newLimitedLog(out.Logger(), logBurst)
 	for range 2 * logBurst {
 		l.warn("noise")
 	}
@@ -341,7 +330,7 @@ func TestFirstOfAKindIsLogged(t *testing.T) {
 		l.first(fmt.Sprint(i), "first", "kind", i)
 		l.once(fmt.Sprint(i), "first", "kind", i)
 	}
-	if got := out.lines("first"); got != maxFirsts || !out.has(fmt.Sprint("kind=", maxFirsts-1)) {
+	if got := len(out.Lines("first")); got != maxFirsts || !out.Has(fmt.Sprint("kind=", maxFirsts-1)) {
 		t.Errorf("want %d lines; got %d", maxFirsts, got)
 	}
 }

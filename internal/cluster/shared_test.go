@@ -176,7 +176,7 @@ func TestMuchIsShared(t *testing.T) {
 	await(t, "the other has it too", func() bool { return list[1].words() == long })
 	list[0].add("y")
 	await(t, "that it is too much is logged", func() bool {
-		return list[0].log.has("an answer is too long") && list[1].log.has("can not be had")
+		return list[0].log.Has("an answer is too long") && list[1].log.Has("can not be had")
 	})
 	if got := list[1].words(); got != long {
 		t.Errorf("want what was there before; got %d bytes", len(got))
@@ -231,7 +231,7 @@ func TestNodesThatCanNotAgree(t *testing.T) {
 	list[1].shared().refuse = errors.New("not with me")
 	list[1].shared().mu.Unlock()
 	list[0].add("a")
-	await(t, "it is refused", func() bool { return list[1].log.has("not with me") })
+	await(t, "it is refused", func() bool { return list[1].log.Has("not with me") })
 	beats := list[0].beats.Load() // each of these is another occasion
 	ctx, cancel := context.WithCancel(context.Background())
 	missing := make(chan []Node, 1)

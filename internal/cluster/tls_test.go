@@ -37,7 +37,7 @@ func TestTLSOverAnExistingNATS(t *testing.T) {
 
 		startNode(t, Options{Name: "none", URL: url, TLS: &tls.Config{RootCAs: ours.Pool}}): "that its ca has signed",
 	} {
-		await(t, "it is logged that "+want, func() bool { return n.log.has(want) })
+		await(t, "it is logged that "+want, func() bool { return n.log.Has(want) })
 		if s := n.Stats(); s.Connected || len(s.Nodes) != 0 || s.ReceivedMessages != 0 {
 			t.Errorf("%s: want nothing heard; got %+v", n.options.Name, s)
 		}
@@ -66,7 +66,7 @@ func TestRoutesWithTLS(t *testing.T) {
 	strange.RootCAs = a.Pool // so that it is the other side that refuses
 	for name, config := range map[string]*tls.Config{"certificate of another": strange, "no TLS": nil} {
 		stranger := startNode(t, Options{Name: name, TLS: config, Routes: routes})
-		await(t, "the stranger is refused", func() bool { return first.log.has("TLS") && stranger.log.has("127.0.0.1") })
+		await(t, "the stranger is refused", func() bool { return first.log.Has("TLS") && stranger.log.Has("127.0.0.1") })
 		heard := second.tap.counted()
 		stranger.tap.bring(t, said("of the stranger"))
 		first.tap.bring(t, said(name))

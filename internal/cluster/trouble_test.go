@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"udprelay/internal/testlog"
 	"udprelay/relay"
 )
 
@@ -24,11 +25,9 @@ func TestNodeWithoutTheSecretIsKeptOut(t *testing.T) {
 	list := startNodes(t, 2, Options{Secret: ours})
 	for name, secret := range map[string][]byte{"wrong": []byte("other"), "none": nil} {
 		stranger := startNode(t, Options{Name: name, Secret: secret, Routes: []string{list[0].Addr().String()}})
-		list[0].log.mu.Lock()
-		list[0].log.text.Reset()
-		list[0].log.mu.Unlock()
+		list[0].log.Reset()
 		await(t, "the stranger is refused", func() bool {
-			return list[0].log.has("Authorization") || list[0].log.has("authentication") || list[0].log.has("Authentication")
+			return list[0].log.Has("Authorization") || list[0].log.Has("authentication") || list[0].log.Has("Authentication")
 		})
 		stranger.tap.bring(t, said("of the stranger"))
 		list[0].tap.bring(t, said(name))
@@ -37,7 +36,7 @@ func TestNodeWithoutTheSecretIsKeptOut(t *testing.T) {
 		if s := stranger.Stats(); stranger.routed() != 0 || len(s.Nodes) != 0 || s.ReceivedMessages != 0 || stranger.tap.counted() != 0 {
 			t.Errorf("%s: want the stranger to hear of nobody; got %+v", name, s)
 		}
-		if list[0].log.has(routePassword(ours)) || stranger.log.has(string(ours)) {
+		if list[0].log.Has(routePassword(ours)) || stranger.log.Has(string(ours)) {
 			t.Errorf("%s: want no secret in the log", name)
 		}
 		stranger.Close()
@@ -316,14 +315,12 @@ func checkAscending(t testing.TB, got []string) {
 
 // What a stranger does is logged a few times, then counted.
 func TestServerLogIsBounded(t *testing.T) {
-	out := new(log)
-	l := newServerLog(out.logger(), nil)
+	out := new(testlog.Log)
+	l := newServerLog(out.Logger(), nil)
 	for range 1000 {
 		l.Errorf("refused %s", "somebody")
 	}
-	out.mu.Lock()
-	lines := strings.Count(out.text.String(), "refused somebody")
-	out.mu.Unlock()
+	lines := strings.Count(out.String(), "refused somebody")
 	if lines != logBurst {
 		t.Errorf("want %d lines; got %d", logBurst, lines)
 	}

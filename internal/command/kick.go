@@ -73,7 +73,7 @@ func writeKicked(w io.Writer, kicked admin.Kicked) error {
 }
 
 // numbered returns n with the words for one or for any other number.
-func numbered(n int, one, others string) string {
+func numbered[N int | uint64](n N, one, others string) string {
 	if n == 1 {
 		return "1 " + one
 	}

@@ -38,7 +38,7 @@ route, a firewall, or a client of a gateway that is too slow), or the network
 reports that it did not arrive; banned.
 
 An address that may only send, from whatever port, is a sender and not a peer. It
-is listed behind the peers, with * as its port.
+is listed after the peers, with * as its port.
 
 Numbers have SI prefixes: 1.23k is 1,230. INB and OUTB are payload bytes. --json
 has all exactly, as the API tells it, in one object.

@@ -129,7 +129,7 @@ func (s toldStatus) lines(int) []string {
 		add("answers", "%s (%s), to senders that have to prove their address", datagrams(n.Answers), bytesOf(short(n.AnswerBytes)))
 	}
 	if reports := mostFirst(nonzero(s.Reports)); reports != "" {
-		add("reports", "of the network (ICMP), about datagrams sent: %s", reports)
+		add("reports", "from the network (ICMP) about datagrams sent: %s", reports)
 	}
 	if n.StrayErrors > 0 {
 		add("stray", "%s errors of the network (ICMP), late or forged", counted(n.StrayErrors))

@@ -155,12 +155,7 @@ func counted[N int | uint64](n N) string {
 }
 
 // datagrams returns n with the word for it.
-func datagrams(n uint64) string {
-	if n == 1 {
-		return "1 datagram"
-	}
-	return counted(n) + " datagrams"
-}
+func datagrams(n uint64) string { return numbered(n, "datagram", "datagrams") }
 
 // short returns n in five places: 999, 1.23k, 12.3k, 123k, 1.23M.
 func short(n uint64) string {

@@ -15,8 +15,9 @@ import (
 
 const whyDescription = `Says what a running relay would do now with a datagram from ADDRESS, and whether it
 sends to it: step by step, rule by rule, and in two sentences. Then what it has
-dropped of datagrams from there and for there, and why. ADDRESS is an IP address
-with a port, or without one for any port. Nothing is changed by asking.
+dropped of datagrams from there and for there, and why, and what the network (ICMP)
+reported about those for there. ADDRESS is an IP address with a port, or without
+one for any port. Nothing is changed by asking.
 
 ` + socketText + `
 
@@ -67,7 +68,7 @@ func writeWhy(w io.Writer, said admin.Why, now time.Time) error {
 		text.WriteString("\nDropped:\n")
 	}
 	for _, did := range said.Did {
-		fmt.Fprintf(&text, "  %d datagrams, %s", did.Count, printable(did.Reason))
+		fmt.Fprintf(&text, "  %s, %s", datagrams(did.Count), printable(did.Reason))
 		if did.Rule != "" {
 			fmt.Fprintf(&text, " (%s)", printable(did.Rule))
 		}
@@ -83,7 +84,7 @@ func writeWhy(w io.Writer, said admin.Why, now time.Time) error {
 		text.WriteString("\nReported by the network (ICMP) about datagrams that were sent to it:\n")
 	}
 	for _, report := range said.Reports {
-		fmt.Fprintf(&text, "  %d times %s", report.Count, printable(report.Kind))
+		fmt.Fprintf(&text, "  %s, %s", numbered(report.Count, "report", "reports"), printable(report.Kind))
 		if report.Last != nil {
 			fmt.Fprintf(&text, ", the last one %v ago", now.Sub(report.Last.Time).Round(time.Second))
 		}

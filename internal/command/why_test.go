@@ -21,3 +21,26 @@ func TestWhyShowsNoControlCharacters(t *testing.T) {
 		t.Errorf("want all escaped, got %q, %v", got, err)
 	}
 }
+
+func TestWhySaysWhatWasDroppedAndReported(t *testing.T) {
+	var text strings.Builder
+	now := time.Now()
+	if err := writeWhy(&text, admin.Why{
+		Did:     []admin.Did{{Reason: "peer_rate", Count: 1234, Last: &admin.Time{Time: now.Add(-5 * time.Second)}}, {Reason: "rule", Count: 1}},
+		Reports: []admin.NetworkReport{{Kind: "port_closed", Count: 1, Last: &admin.Time{Time: now.Add(-3 * time.Second)}}, {Kind: "too_big", Count: 20}},
+	}, now); err != nil {
+		t.Fatal(err)
+	}
+	const want = `
+Dropped:
+  1,234 datagrams, peer_rate, the last one 5s ago
+  1 datagram, rule
+
+Reported by the network (ICMP) about datagrams that were sent to it:
+  1 report, port_closed, the last one 3s ago
+  20 reports, too_big
+`
+	if got := text.String(); !strings.HasSuffix(got, want) {
+		t.Errorf("want the text to end with\n%s\ngot\n%s", want, got)
+	}
+}

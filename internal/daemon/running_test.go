@@ -16,6 +16,7 @@ import (
 
 	"udprelay/internal/config"
 	"udprelay/internal/logs"
+	"udprelay/internal/testlog"
 	"udprelay/internal/testwait"
 	"udprelay/relay"
 )
@@ -114,6 +115,9 @@ func (r *running) await(t *testing.T, pattern string) []string {
 	t.Helper()
 	return r.log.await(t, pattern)
 }
+
+// A lockedBuffer is a log that a test can wait for.
+type lockedBuffer struct{ testlog.Log }
 
 func (b *lockedBuffer) await(t *testing.T, pattern string) []string {
 	t.Helper()

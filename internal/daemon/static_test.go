@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -233,22 +232,4 @@ func (s *setting) await(t *testing.T, want ...string) {
 	testwait.Until(t, func() bool { return slices.Equal(s.addresses(), want) }, func() string {
 		return fmt.Sprintf("want static peers %v, got %v", want, s.addresses())
 	})
-}
-
-// A lockedBuffer is a buffer that a logger and a test can share.
-type lockedBuffer struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.String()
 }

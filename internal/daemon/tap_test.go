@@ -1,17 +1,16 @@
 package daemon
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"udprelay/internal/admin"
 	"udprelay/internal/capture"
+	"udprelay/internal/testlog"
 	"udprelay/internal/testwait"
 )
 
@@ -35,24 +34,6 @@ func startTap(t *testing.T, d *running, directory string, wish admin.Tap) (save 
 	return func(out *capture.Output) (capture.Saved, error) { return capture.Save(ctx, recording, out, 0) }
 }
 
-// A saving is a recording that is read while a test goes on.
-type saving struct {
-	mu   sync.Mutex
-	data bytes.Buffer
-}
-
-func (s *saving) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.data.Write(p)
-}
-
-func (s *saving) contains(text string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return bytes.Contains(s.data.Bytes(), []byte(text))
-}
-
 // Who begins a recording and does not read it costs the peers nothing: each
 // datagram arrives at once, in order, while the recording is full. What is
 // missing in it is counted to the last one.
@@ -73,7 +54,7 @@ func TestAReaderOfARecordingThatDoesNotReadCostsNobodyADatagram(t *testing.T) {
 		}
 	}
 
-	var data saving
+	var data testlog.Log
 	type result struct {
 		capture.Saved
 		error
@@ -84,7 +65,7 @@ func TestAReaderOfARecordingThatDoesNotReadCostsNobodyADatagram(t *testing.T) {
 		saved <- result{s, err}
 	}()
 	said := uint64(datagrams)
-	for deadline := time.Now().Add(testwait.Patience); !data.contains("the end"); said++ {
+	for deadline := time.Now().Add(testwait.Patience); !data.Has("the end"); said++ {
 		if time.Now().After(deadline) {
 			t.Fatal("want the recording to go on when it is read")
 		}
@@ -141,11 +122,11 @@ func TestRecordingsDoNotDisturbEachOther(t *testing.T) {
 		save func(*capture.Output) (capture.Saved, error)
 		want uint64
 	}{{saveAll, 20}, {saveOne, 10}} {
-		var data saving
+		var data testlog.Log
 		if got, err := test.save(capture.ToWriter(&data)); err != nil || got.Datagrams != test.want || got.Missing != 0 {
 			t.Errorf("want %d datagrams and none missing, got %+v, %v", test.want, got, err)
 		}
-		if data.contains("two") != (test.want == 20) || !data.contains("one") {
+		if data.Has("two") != (test.want == 20) || !data.Has("one") {
 			t.Errorf("want the payloads of those who are wanted in the recording of %d", test.want)
 		}
 	}

@@ -97,8 +97,8 @@ func TestTheFiguresAreOfWhatHappens(t *testing.T) {
 	}
 }
 
-// A sender is listed behind the peers, and told of under its address alone.
-func TestSendersAreListedBehindThePeers(t *testing.T) {
+// A sender is listed after the peers, by its address alone.
+func TestSendersAreListedAfterThePeers(t *testing.T) {
 	d := start(t, surroundings{}, keyed("admin.http", "127.0.0.1:0"), keyed("peers.max", "1"), allow("127.0.0.7=send"), allow("loopback"))
 	base := strings.TrimSuffix(d.await(t, `msg="dashboard and metrics" at=(\S+)`)[1], "/")
 	relay := d.addr(t)

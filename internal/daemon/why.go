@@ -27,20 +27,12 @@ func (d *daemon) Why(addr netip.AddrPort) admin.Why {
 		d.sampler.setRates([]*admin.Peer{why.Peer}, []uint64{p.Number()}, now)
 		for _, reason := range relay.Drops() {
 			if n := why.Peer.Dropped[reason.String()]; n > 0 {
-				did := admin.Did{Reason: reason.String(), Count: n}
-				if last, ever := d.relay.LastDrop(p, reason); ever {
-					did.Last = &admin.Time{Time: last}
-				}
-				why.Did = append(why.Did, did)
+				why.Did = append(why.Did, admin.Did{Reason: reason.String(), Count: n, Last: known(d.relay.LastDrop(p, reason))})
 			}
 		}
 		for _, kind := range relay.Reports() {
 			if n := why.Peer.Reported[kind.String()]; n > 0 {
-				report := admin.NetworkReport{Kind: kind.String(), Count: n}
-				if last, ever := d.relay.LastReport(p, kind); ever {
-					report.Last = &admin.Time{Time: last}
-				}
-				why.Reports = append(why.Reports, report)
+				why.Reports = append(why.Reports, admin.NetworkReport{Kind: kind.String(), Count: n, Last: known(d.relay.LastReport(p, kind))})
 			}
 		}
 	}
@@ -48,4 +40,12 @@ func (d *daemon) Why(addr netip.AddrPort) admin.Why {
 		why.Did = append(why.Did, admin.Did{Reason: refusal.Reason.String(), Rule: refusal.Rule, From: refusal.From.String(), Count: refusal.Count, Last: &admin.Time{Time: refusal.Last}})
 	}
 	return why
+}
+
+// known returns a time, or nil if there is none.
+func known(at time.Time, ever bool) *admin.Time {
+	if !ever {
+		return nil
+	}
+	return &admin.Time{Time: at}
 }

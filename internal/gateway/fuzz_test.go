@@ -39,9 +39,7 @@ func FuzzClient(f *testing.F) {
 		if asks {
 			r = rooms[1]
 		}
-		r.log.mu.Lock()
-		r.log.text.Reset()
-		r.log.mu.Unlock()
+		r.log.Reset()
 		received := r.relay.Stats().Received
 		near, far := net.Pipe()
 		l := &listener{gateway: r.gateway, way: byTCP}

@@ -2,13 +2,11 @@ package gateway
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -19,6 +17,7 @@ import (
 	"time"
 
 	"udprelay/internal/framing"
+	"udprelay/internal/testlog"
 	"udprelay/internal/testneed"
 	"udprelay/internal/testwait"
 	"udprelay/peers"
@@ -38,30 +37,6 @@ func await(t testing.TB, ok func() bool, what func() string) {
 	testwait.Until(t, ok, what)
 }
 
-// A logBook keeps what is logged.
-type logBook struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logBook) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-// lines returns the lines with that text in them.
-func (l *logBook) lines(text string) (found []string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for line := range strings.Lines(l.text.String()) {
-		if strings.Contains(line, text) {
-			found = append(found, line)
-		}
-	}
-	return found
-}
-
 // A room is a relay with a gateway, which run until the test ends.
 type room struct {
 	t       testing.TB
@@ -69,7 +44,7 @@ type room struct {
 	options relay.Options // with which the relay was made
 	gateway *Gateway
 	ways    Options // with which the gateway was opened
-	log     *logBook
+	log     *testlog.Log
 	stop    func() // stops the relay, not the gateway
 }
 
@@ -86,8 +61,8 @@ func rule(from string, may peers.May, join peers.Join) peers.Rule {
 // change says otherwise. With changes the gateway before it is opened.
 func openRoom(t testing.TB, change func(*relay.Options, *Options), with ...func(*Gateway)) *room {
 	t.Helper()
-	r := &room{t: t, log: new(logBook)}
-	log := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	r := &room{t: t, log: new(testlog.Log)}
+	log := r.log.Logger()
 	r.options = relay.Options{
 		Peers:         peers.Options{Expiry: time.Hour, Access: []peers.Rule{rule("any", peers.MayBoth, peers.JoinOpen)}},
 		ReceiveBuffer: 8 << 20, SendBuffer: 8 << 20,

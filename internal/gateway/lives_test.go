@@ -346,7 +346,7 @@ func TestBadClientsDoNotFillTheLog(t *testing.T) {
 		newStreamTalker(t, r.dial(peers.TCP, "")).wantsEnd()
 	}
 	r.awaitEnded(NotLetIn, count)
-	loud, all := 0, r.log.lines("client refused")
+	loud, all := 0, r.log.Lines("client refused")
 	for _, line := range all {
 		if strings.Contains(line, "level=WARN") {
 			loud++
@@ -358,7 +358,7 @@ func TestBadClientsDoNotFillTheLog(t *testing.T) {
 	}
 	r.gateway.saying.bucket = peers.Bucket{} // a minute later
 	r.gateway.ended(netip.AddrPort{}, peers.TCP, NotLetIn)
-	unsaid, lines := 0, r.log.lines("such_lines_left_out=")
+	unsaid, lines := 0, r.log.Lines("such_lines_left_out=")
 	for _, line := range lines {
 		_, number, _ := strings.Cut(line, "such_lines_left_out=")
 		n := 0

@@ -114,7 +114,7 @@ func TestWhoShowsSomethingElseIsRefused(t *testing.T) {
 			}
 			r.awaitEnded(BadProof, 2)
 			r.awaitPeers(0)
-			if got := r.log.lines(`reason=bad_proof`); len(got) != 2 {
+			if got := r.log.Lines(`reason=bad_proof`); len(got) != 2 {
 				t.Errorf("want both told; got %q", got)
 			}
 		})
@@ -200,7 +200,7 @@ func TestTheSecretItselfIsNotTakenInTheClear(t *testing.T) {
 		t.Error("want the connection to end; it goes on")
 	}
 	r.awaitEnded(ClearSecret, 1)
-	if got := r.log.lines("reason=clear_secret"); len(got) != 1 || !strings.Contains(got[0], "level=WARN") || bytes.Contains([]byte(got[0]), secret) {
+	if got := r.log.Lines("reason=clear_secret"); len(got) != 1 || !strings.Contains(got[0], "level=WARN") || bytes.Contains([]byte(got[0]), secret) {
 		t.Errorf("want a warning without the secret; got %q", got)
 	}
 	// A proof is good there, and so is the secret where it is encrypted.

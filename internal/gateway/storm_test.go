@@ -49,10 +49,10 @@ func TestStormOfConnectedPeersIsCut(t *testing.T) {
 	for n := range 20 {
 		listener.say(fmt.Sprintf("datagram %d %s", n, strings.Repeat("x", 50)))
 	}
-	await(t, func() bool { return len(r.log.lines("storm cut")) > 0 }, func() string {
+	await(t, func() bool { return len(r.log.Lines("storm cut")) > 0 }, func() string {
 		return fmt.Sprintf("want one of them cut; got %+v", r.relay.Stats())
 	})
-	for _, line := range r.log.lines("storm cut") {
+	for _, line := range r.log.Lines("storm cut") {
 		if !strings.Contains(line, "peer="+one.address().String()) && !strings.Contains(line, "peer="+other.address().String()) {
 			t.Errorf("want one of those that echo named; got %s", line)
 		}

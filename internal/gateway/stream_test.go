@@ -274,7 +274,7 @@ func TestRulesHoldForConnectedPeers(t *testing.T) {
 	}
 	newStreamTalker(t, r.dial(peers.TCP, "127.0.0.4")).wantsEnd()
 	r.awaitEnded(NotLetIn, 1)
-	if got := r.log.lines("client refused"); len(got) != 1 || !strings.Contains(got[0], `reason=not_let_in because="refused by rule" hint="its address is refused by a rule`) {
+	if got := r.log.Lines("client refused"); len(got) != 1 || !strings.Contains(got[0], `reason=not_let_in because="refused by rule" hint="its address is refused by a rule`) {
 		t.Errorf("want the refusal told; got %q", got)
 	}
 	// The rules change: who may do less does so from now on.

@@ -77,7 +77,7 @@ func TestStuckClientCostsNobodyElseADatagram(t *testing.T) {
 	if of.Dropped[relay.DropQueueFull] == 0 {
 		t.Errorf("want its queue full; got %+v", of)
 	}
-	if got := r.log.lines("reason=stuck"); len(got) != 1 || !strings.Contains(got[0], "level=WARN") {
+	if got := r.log.Lines("reason=stuck"); len(got) != 1 || !strings.Contains(got[0], "level=WARN") {
 		t.Errorf("want a warning; got %q", got)
 	}
 	for _, c := range live {

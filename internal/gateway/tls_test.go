@@ -62,7 +62,7 @@ func TestClientsMustShowACertificateIfAsked(t *testing.T) {
 	}
 	r.awaitEnded(BadHandshake, 4)
 	r.awaitPeers(2)
-	if got := r.log.lines("reason=bad_handshake"); len(got) != 4 || !strings.Contains(got[0], "error=") {
+	if got := r.log.Lines("reason=bad_handshake"); len(got) != 4 || !strings.Contains(got[0], "error=") {
 		t.Errorf("want each told with its error; got %q", got)
 	}
 	r.balance()

@@ -174,7 +174,7 @@ func TestSecretOfWebSockets(t *testing.T) {
 	}
 	r.awaitEnded(BadHandshake, 3)
 	r.balance()
-	if lines := r.log.lines("correct"); len(lines) > 0 {
+	if lines := r.log.Lines("correct"); len(lines) > 0 {
 		t.Errorf("want no secret in the log; got %q", lines)
 	}
 }

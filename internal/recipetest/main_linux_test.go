@@ -1,26 +1,22 @@
 package recipetest
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"udprelay/internal/nettest"
 	"udprelay/internal/programtest"
+	"udprelay/internal/testlog"
+	"udprelay/internal/testwait"
 )
 
 func TestMain(m *testing.M) { programtest.Main(m) }
-
-// patience is how long a test waits for what must come. It decides only how late a
-// failure is reported.
-const patience = time.Minute
 
 // A page is a page of docs.
 type page struct{ name, text string }
@@ -57,28 +53,10 @@ func write(t *testing.T, directory, name, text string) string {
 	return name
 }
 
-// A log is what a program writes.
-type log struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 // start starts a program on a machine, and ends it with the test.
-func start(t *testing.T, on *nettest.Machine, words ...string) *log {
+func start(t *testing.T, on *nettest.Machine, words ...string) *testlog.Log {
 	t.Helper()
-	output := new(log)
+	output := new(testlog.Log)
 	command := exec.Command(words[0], words[1:]...)
 	command.Stdout, command.Stderr = output, output
 	var err error
@@ -88,7 +66,7 @@ func start(t *testing.T, on *nettest.Machine, words ...string) *log {
 	}
 	t.Cleanup(func() {
 		command.Process.Signal(syscall.SIGTERM)
-		ended := time.AfterFunc(patience, func() { command.Process.Kill() })
+		ended := time.AfterFunc(testwait.Patience, func() { command.Process.Kill() })
 		defer ended.Stop()
 		command.Wait()
 		if t.Failed() {
@@ -98,20 +76,10 @@ func start(t *testing.T, on *nettest.Machine, words ...string) *log {
 	return output
 }
 
-// await waits until ok returns true; what says what is wanted and what there is.
-func await(t *testing.T, ok func() bool, what func() string) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s (for %v)", what(), patience)
-		}
-	}
-}
-
 // awaitSocket waits until a program on a machine has a UDP socket at the port.
 func awaitSocket(t *testing.T, on *nettest.Machine, port int) {
 	t.Helper()
-	await(t, func() bool { return strings.TrimSpace(on.Run(t, fmt.Sprintf("ss -ulnH sport = :%d", port))) != "" },
+	testwait.Until(t, func() bool { return strings.TrimSpace(on.Run(t, fmt.Sprintf("ss -ulnH sport = :%d", port))) != "" },
 		func() string { return fmt.Sprintf("want a socket at port %d; got %s", port, on.Run(t, "ss -ulnH")) })
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"udprelay/internal/programtest"
 	"udprelay/internal/testneed"
+	"udprelay/internal/testwait"
 )
 
 // Two collectors get each of more lines than a table of peers has places for one
@@ -52,7 +53,7 @@ func TestSyslogRecipe(t *testing.T) {
 				}
 				return list
 			}
-			await(t, func() bool { return len(missing()) == 0 }, func() string { return fmt.Sprintf("want all lines in %s; missing are %q", file, missing()) })
+			testwait.Until(t, func() bool { return len(missing()) == 0 }, func() string { return fmt.Sprintf("want all lines in %s; missing are %q", file, missing()) })
 		}
 	}
 	shell := func(line string) {

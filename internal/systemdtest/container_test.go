@@ -15,7 +15,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -23,6 +22,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"udprelay/internal/testlog"
 	"udprelay/internal/testwait"
 )
 
@@ -40,7 +40,7 @@ type container struct {
 	*testing.T
 	leader  int // the process that is number 1 inside
 	network chan func()
-	console lockedBuffer
+	console testlog.Log
 }
 
 var booted atomic.Int64
@@ -278,22 +278,4 @@ func (c *container) writeMode(name, text string, mode fs.FileMode) {
 func await(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	testwait.Until(t, ok, "want "+what)
-}
-
-// A lockedBuffer is a buffer that a process and a test can share.
-type lockedBuffer struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.String()
 }
