@@ -55,6 +55,7 @@ type running struct {
 func startRelay(t *testing.T, program string, flags ...string) *running {
 	r := &running{process: exec.Command(program, append([]string{"serve", "--listen", "127.0.0.1:0"}, flags...)...)}
 	r.process.Env = append(os.Environ(), "UDPRELAY_PEERS_MAX_PER_ADDRESS=0", // all peers are on this host
+		"UDPRELAY_PEERS_EXPIRY=24h", // however long it takes
 		"UDPRELAY_PEERS_JOINS_PER_SECOND=0", "UDPRELAY_PEERS_JOINS_PER_SECOND_PER_ADDRESS=0")
 	pipe, err := r.process.StderrPipe()
 	if err != nil {
@@ -98,8 +99,8 @@ func peerAddr(i int) net.IP { return net.IPv4(127, 1, byte(i/portsEach>>8), byte
 // open opens the sockets of the peers, one for each port and all addresses: the
 // relay would forget those that are closed. What comes is never read.
 func (r *running) open(t *testing.T) {
-	for port := range portsEach {
-		conn, err := net.ListenUDP("udp4", &net.UDPAddr{Port: 20000 + port})
+	for range portsEach {
+		conn, err := net.ListenUDP("udp4", nil)
 		if err != nil {
 			t.Fatal(err)
 		}

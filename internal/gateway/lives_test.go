@@ -135,10 +135,10 @@ func TestMovingTheListenerKeepsClients(t *testing.T) {
 // The same port at other addresses is in use until the listener of before is
 // closed.
 func TestListenerMovesToOtherAddressesOfItsPort(t *testing.T) {
-	r := openRoom(t, nil)
+	r := openRoom(t, func(_ *relay.Options, o *Options) { o.TCP = "0.0.0.0:0" }) // a port that is free at all addresses
 	a := r.tcp()
 	port := r.addr(peers.TCP).Port()
-	for _, host := range []string{"0.0.0.0", "127.0.0.1", "", "127.0.0.2", "127.0.0.1"} {
+	for _, host := range []string{"127.0.0.1", "0.0.0.0", "127.0.0.1", "", "127.0.0.2", "127.0.0.1"} {
 		r.apply(func(o *Options) { o.TCP = fmt.Sprintf("%s:%d", host, port) })
 	}
 	b := r.tcp()
