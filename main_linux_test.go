@@ -21,13 +21,14 @@ import (
 // TestMemoryStaysSmall runs the program with 100 and with 100,000 learned
 // peers and reads what it has resident. The bounds are of the program as users
 // get it: the race detector multiplies memory, so the built program is what
-// runs. Of what 100 peers take, 18 MB are pages of the program itself.
+// runs. Of what 100 peers take, 18 MB are pages of the program itself, and some MB
+// depend on when garbage was collected last.
 func TestMemoryStaysSmall(t *testing.T) {
 	program := t.TempDir() + "/udprelay"
 	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	for _, test := range []struct{ peers, mostMB int }{{100, 26}, {100_000, 100}} {
+	for _, test := range []struct{ peers, mostMB int }{{100, 32}, {100_000, 100}} {
 		t.Run(fmt.Sprint(test.peers), func(t *testing.T) {
 			relay := startRelay(t, program, "--max-peers", "0")
 			relay.join(t, test.peers)
