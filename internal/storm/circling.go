@@ -315,8 +315,7 @@ func (t *circlingTrial) judge(w *Watch, complete bool) {
 // convict cuts the peer, or has a second trial confirm it.
 func (t *circlingTrial) convict(w *Watch, a *account) {
 	if (!t.alone() || t.survive) && a.strikes == 0 {
-		a.strikes++
-		a.trial, a.standing = none, watched
+		w.confirm(a)
 		return
 	}
 	a.lag = t.gap
