@@ -97,6 +97,11 @@ func Run(ctx context.Context, options Options) error {
 	if err := d.readFiles(); err != nil {
 		return err
 	}
+	unlock, err := d.lockState()
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	saved, err := d.readState()
 	if err != nil {
 		return err
