@@ -153,8 +153,8 @@ func (c Client) refusal(response *http.Response, method, path string) error {
 		return &Unreachable{c.Socket, unanswered(err)}
 	}
 	failure := &Failure{}
-	if json.Unmarshal(body, failure) != nil || failure.Message == "" {
-		return &Unreachable{c.Socket, fmt.Errorf("what is there answers %s %s with %s; is it a relay of another version?", method, path, response.Status)}
+	if json.Unmarshal(visible(body), failure) != nil || failure.Message == "" {
+		return &Unreachable{c.Socket, fmt.Errorf("what is there answers %s %s with %d %s; is it a relay of another version?", method, path, response.StatusCode, http.StatusText(response.StatusCode))}
 	}
 	return failure
 }
@@ -173,7 +173,7 @@ func (c Client) do(ctx context.Context, method, path string, body, result any) e
 	if err != nil {
 		return &Unreachable{c.Socket, unanswered(err)}
 	}
-	if err := json.Unmarshal(text, result); err != nil {
+	if err := json.Unmarshal(visible(text), result); err != nil {
 		return &Unreachable{c.Socket, fmt.Errorf("an answer that cannot be read: %w", err)}
 	}
 	return nil
