@@ -21,6 +21,10 @@ const mostAnswer = 64 << 20
 // A Client asks the daemon behind a control socket.
 type Client struct {
 	Socket string // the name of the unix socket
+
+	// Verbatim has text returned as it was sent, for other programs. Otherwise what
+	// does not show is returned as escape sequences, so a terminal can show it all.
+	Verbatim bool
 }
 
 // Reload has the daemon read its configuration again. The error is a
@@ -173,7 +177,10 @@ func (c Client) do(ctx context.Context, method, path string, body, result any) e
 	if err != nil {
 		return &Unreachable{c.Socket, unanswered(err)}
 	}
-	if err := json.Unmarshal(visible(text), result); err != nil {
+	if !c.Verbatim {
+		text = visible(text)
+	}
+	if err := json.Unmarshal(text, result); err != nil {
 		return &Unreachable{c.Socket, fmt.Errorf("an answer that cannot be read: %w", err)}
 	}
 	return nil

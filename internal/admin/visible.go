@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"unicode"
@@ -33,6 +34,23 @@ func visible(text []byte) []byte {
 		i += size
 	}
 	return out
+}
+
+// JSON returns value as JSON in which each character that does not show is an
+// escape sequence. The error is that of [json.Marshal].
+func JSON(value any) ([]byte, error) {
+	text, err := json.Marshal(value)
+	out := make([]byte, 0, len(text))
+	for _, r := range string(text) {
+		if unicode.IsPrint(r) {
+			out = utf8.AppendRune(out, r)
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			out = fmt.Appendf(out, `\u%04x`, unit)
+		}
+	}
+	return out, err
 }
 
 // unescape returns the character of the escape sequence that JSON begins with.

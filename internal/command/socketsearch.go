@@ -34,6 +34,8 @@ type search struct {
 	named   bool     // the configuration names the socket, or that there is none
 	bad     error    // why the configuration does not load
 	process int      // what systemd runs the command for; 0: nothing
+
+	verbatim bool // as in [admin.Client]
 }
 
 // searchOf returns where the relay may be that the flags of socketFlags mean.
@@ -42,9 +44,11 @@ func searchOf(world World, c *cli.Context) (search, error) {
 		return search{}, &usageFailure{"--config and --socket exclude each other", helpHint(c)}
 	}
 	if socket := c.String("socket"); socket != "" {
-		return search{sockets: []string{socket}}, nil
+		return search{sockets: []string{socket}, verbatim: c.Bool("json")}, nil
 	}
-	return searchFor(world, c.String("config")), nil
+	s := searchFor(world, c.String("config"))
+	s.verbatim = c.Bool("json")
+	return s, nil
 }
 
 // searchFor returns where the relay with the configuration called name may be.
@@ -82,7 +86,7 @@ const socketVariable = "UDPRELAY_ADMIN_SOCKET"
 func (s search) ask(ask func(admin.Client) error) error {
 	err := errNoControl
 	for _, socket := range s.sockets {
-		if err = ask(admin.Client{Socket: socket}); !admin.Absent(err) {
+		if err = ask(admin.Client{Socket: socket, Verbatim: s.verbatim}); !admin.Absent(err) {
 			break
 		}
 	}
