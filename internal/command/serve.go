@@ -56,6 +56,7 @@ Examples:
 			}
 			return daemon.Run(ctx, daemon.Options{
 				Load:    loader(world, c),
+				Config:  absolute(world.configName(c.String("config"))),
 				Log:     func(cfg *config.Config) *logs.Log { return newLog(world.Stderr, cfg) },
 				Version: version(),
 				Reload:  hangups(ctx, world, stop),
