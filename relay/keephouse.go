@@ -152,7 +152,7 @@ const newPorts = "if these senders use a new port for each datagram, as logger a
 
 // advice is what an operator can do about a reason.
 var advice = [drops]string{
-	DropRule:             "to let these senders in, add a rule to access",
+	DropRule:             "udprelay why ADDRESS names the rule that refuses these senders (may: nothing), or says that access has none that lets them in",
 	DropBanned:           "these senders are banned, whatever the rules of access say; udprelay ban --list shows the bans, udprelay unban takes one away",
 	DropTableFull:        newPorts + "to take more peers, raise peers.max; if there should not be so many, see who takes the places",
 	DropAddressFull:      newPorts + "to take more peers of one address, raise peers.max_per_address",

@@ -144,7 +144,7 @@ func TestDropsAreToldOnceAndSummedUp(t *testing.T) {
 		fmt.Sscan(rest, &count)
 		total += count
 		if !strings.Contains(line, `level=WARN msg="datagrams dropped" reason=rule`) ||
-			!strings.Contains(line, fmt.Sprintf(`peer=%v hint="to let these senders in, add a rule to access"`, refused.addr)) {
+			!strings.Contains(line, fmt.Sprintf(`peer=%v hint="udprelay why ADDRESS names the rule that refuses these senders (may: nothing), or says that access has none that lets them in"`, refused.addr)) {
 			t.Errorf("want a line about the rule; got %s", line)
 		}
 	}

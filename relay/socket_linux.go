@@ -149,6 +149,9 @@ func (s *linuxSocket) setUp(fd int, options Options) error {
 	if err := allowFragments(fd, s.v6); err != nil {
 		return fmt.Errorf("allow fragments: %w", err)
 	}
+	if err := leaveGroups(fd, s.v6); err != nil {
+		s.log.Debug("groups of other programs are received", "error", err)
+	}
 	if err := s.setBuffersOf(fd, options.ReceiveBuffer, options.SendBuffer, options.Logger); err != nil {
 		return err
 	}
@@ -230,6 +233,17 @@ func allowFragments(fd int, v6 bool) error {
 	}
 	if v6 {
 		err = errors.Join(err, unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_WANT))
+	}
+	return err
+}
+
+// leaveGroups has multicast groups that other programs have joined not be received:
+// by default a socket that listens at all addresses gets what comes for any group
+// of this host (ip(7), IPV6_MULTICAST_ALL of Linux 4.20).
+func leaveGroups(fd int, v6 bool) error {
+	err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0)
+	if v6 {
+		err = errors.Join(err, unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_ALL, 0))
 	}
 	return err
 }

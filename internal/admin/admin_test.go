@@ -120,7 +120,7 @@ func serving(t *testing.T, c Control) (client Client, stop func()) {
 		}
 	}
 	t.Cleanup(stop)
-	return Client{name}, stop
+	return Client{Socket: name}, stop
 }
 
 // socketName returns a name that is short enough for a socket.
@@ -223,7 +223,7 @@ func TestWhatIsNoSocketIsLeftAlone(t *testing.T) {
 
 func TestNoDaemonIsAnErrorWithAHint(t *testing.T) {
 	name := socketName(t)
-	_, err := Client{name}.Reload(t.Context())
+	_, err := Client{Socket: name}.Reload(t.Context())
 	var unreachable *Unreachable
 	if !errors.As(err, &unreachable) || unreachable.ExitCode() != 69 || !strings.HasPrefix(unreachable.Hint(), "is the relay running?") {
 		t.Errorf("want an unreachable relay with a hint, got %v", err)
@@ -242,7 +242,7 @@ func TestAnotherProgramBehindTheSocketIsNamed(t *testing.T) {
 	other := &http.Server{Handler: http.NotFoundHandler()}
 	go other.Serve(listener)
 	defer other.Close()
-	_, err = Client{name}.Reload(t.Context())
+	_, err = Client{Socket: name}.Reload(t.Context())
 	var unreachable *Unreachable
 	if !errors.As(err, &unreachable) || !strings.Contains(err.Error(), "404 Not Found") {
 		t.Errorf("want an error with its answer, got %v", err)

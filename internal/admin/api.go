@@ -14,6 +14,7 @@ type Status struct {
 	Started Time      `json:"started"`
 	Now     Time      `json:"now"`
 	Uptime  Seconds   `json:"uptime_seconds"`
+	Config  string    `json:"config"` // the name of the configuration file, or none
 	Listen  string    `json:"listen"`
 	Way     string    `json:"way"` // how datagrams leave
 	Ready   bool      `json:"ready"`

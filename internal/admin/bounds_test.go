@@ -3,10 +3,13 @@ package admin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,35 +17,134 @@ import (
 	"udprelay/internal/testwait"
 )
 
-// Who opens connections and says nothing leaves descriptors for others, and
-// places as soon as one of them goes.
-func TestConnectionsAreBounded(t *testing.T) {
-	client, _ := serving(t, &control{})
-	dial := func() net.Conn {
-		t.Helper()
-		conn, err := net.Dial("unix", client.Socket)
+// crowd opens so many connections that ask for nothing.
+func crowd(t *testing.T, network, address string, count int) (conns []net.Conn) {
+	t.Helper()
+	for range count {
+		conn, err := net.Dial(network, address)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { conn.Close() })
-		return conn
+		io.WriteString(conn, "GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\n") // not whole
+		conns = append(conns, conn)
 	}
-	var idle []net.Conn
-	for range mostConnections {
-		idle = append(idle, dial())
+	return conns
+}
+
+// awaitClosed waits until so many of conns have been closed.
+func awaitClosed(t *testing.T, conns []net.Conn, want int) {
+	t.Helper()
+	closed := 0
+	testwait.Until(t, func() bool {
+		conns = slices.DeleteFunc(conns, func(conn net.Conn) bool {
+			conn.SetReadDeadline(time.Now().Add(time.Microsecond))
+			_, err := conn.Read(make([]byte, 1))
+			gone := !errors.Is(err, os.ErrDeadlineExceeded)
+			if gone {
+				closed++
+			}
+			return gone
+		})
+		return closed >= want
+	}, fmt.Sprintf("want %d connections closed", want))
+	if closed > want {
+		t.Errorf("want %d connections closed; got %d", want, closed)
 	}
-	one := dial()
-	one.SetReadDeadline(time.Now().Add(testwait.Patience))
-	if n, err := one.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("want the one that is too many closed; got %d bytes, %v", n, err)
-	}
-	idle[0].Close()
-	for deadline := time.Now().Add(testwait.Patience); ; time.Sleep(time.Millisecond) {
-		if _, err := client.Status(t.Context()); err == nil {
-			break
-		} else if time.Now().After(deadline) {
-			t.Fatalf("want an answer when one has gone; got %v", err)
+}
+
+// Who opens connections and says nothing leaves descriptors for others, and
+// places for those who ask.
+func TestConnectionsAreBounded(t *testing.T) {
+	client, _ := serving(t, &control{})
+	idle := crowd(t, "unix", client.Socket, mostPerUser+1) // all of the user of this process
+	awaitClosed(t, idle, 1)
+	for range 10 {
+		if _, err := client.Status(t.Context()); err != nil {
+			t.Fatalf("want an answer beside those that ask nothing; got %v", err)
 		}
+	}
+}
+
+// A probe is answered whatever others do, or a relay that is alive would be killed.
+func TestProbesAreAlwaysAnswered(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	newReader(&daemonOf{status: Status{Ready: true}}).add(mux)
+	begun, leave := make(chan struct{}), make(chan struct{})
+	mux.HandleFunc("GET /long", func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusOK)
+		begun <- struct{}{}
+		<-leave
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() {
+		served <- serveHandler(ctx, listener, onlyFor("", mux), nil, slog.New(slog.DiscardHandler), finishTimeout)
+	}()
+	address := listener.Addr().String()
+	get := func(path string) int {
+		t.Helper()
+		request, err := http.NewRequest(http.MethodGet, "http://"+address+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Host = "relay.example" // as in a cluster, where each has a name
+		if path != "/healthz" && path != "/readyz" {
+			request.Host = "localhost"
+		}
+		response, err := http.DefaultTransport.RoundTrip(request)
+		if err != nil {
+			t.Errorf("%s: want an answer; got %v", path, err)
+			return 0
+		}
+		response.Body.Close()
+		return response.StatusCode
+	}
+	wantAlive := func() {
+		t.Helper()
+		for _, path := range []string{"/healthz", "/readyz"} {
+			if code := get(path); code != http.StatusOK {
+				t.Errorf("%s: want 200; got %d", path, code)
+			}
+		}
+	}
+	wantAlive()
+
+	idle := crowd(t, "tcp", address, mostConnections+8)
+	wantAlive()
+	if code := get("/api/v1/status"); code != http.StatusOK {
+		t.Errorf("want the status beside those that ask nothing; got %d", code)
+	}
+	awaitClosed(t, idle, 8+1) // what was answered leaves a place for the next
+
+	// Requests that last are not ended for others.
+	var lasting []net.Conn
+	for range mostConnections {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		io.WriteString(conn, "GET /long HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		<-begun
+		lasting = append(lasting, conn)
+	}
+	crowd(t, "tcp", address, 2*mostTold)
+	wantAlive()
+	if code := get("/api/v1/status"); code != http.StatusServiceUnavailable {
+		t.Errorf("want 503 for one too many; got %d", code)
+	}
+	close(leave)
+	cancel()
+	if err := <-served; err != nil {
+		t.Errorf("serve: %v", err)
+	}
+	if len(lasting) != mostConnections {
+		t.Errorf("want %d requests that last; got %d", mostConnections, len(lasting))
 	}
 }
 

@@ -21,6 +21,10 @@ const mostAnswer = 64 << 20
 // A Client asks the daemon behind a control socket.
 type Client struct {
 	Socket string // the name of the unix socket
+
+	// Verbatim has text returned as it was sent, for other programs. Otherwise what
+	// does not show is returned as escape sequences, so a terminal can show it all.
+	Verbatim bool
 }
 
 // Reload has the daemon read its configuration again. The error is a
@@ -153,8 +157,8 @@ func (c Client) refusal(response *http.Response, method, path string) error {
 		return &Unreachable{c.Socket, unanswered(err)}
 	}
 	failure := &Failure{}
-	if json.Unmarshal(body, failure) != nil || failure.Message == "" {
-		return &Unreachable{c.Socket, fmt.Errorf("what is there answers %s %s with %s; is it a relay of another version?", method, path, response.Status)}
+	if json.Unmarshal(visible(body), failure) != nil || failure.Message == "" {
+		return &Unreachable{c.Socket, fmt.Errorf("what is there answers %s %s with %d %s; is it a relay of another version?", method, path, response.StatusCode, http.StatusText(response.StatusCode))}
 	}
 	return failure
 }
@@ -172,6 +176,9 @@ func (c Client) do(ctx context.Context, method, path string, body, result any) e
 	text, err := io.ReadAll(io.LimitReader(response.Body, mostAnswer))
 	if err != nil {
 		return &Unreachable{c.Socket, unanswered(err)}
+	}
+	if !c.Verbatim {
+		text = visible(text)
 	}
 	if err := json.Unmarshal(text, result); err != nil {
 		return &Unreachable{c.Socket, fmt.Errorf("an answer that cannot be read: %w", err)}

@@ -26,7 +26,7 @@ func asking(t *testing.T, handler http.Handler) Client {
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() {
-		served <- serveHandler(ctx, listener, handler, slog.New(slog.DiscardHandler), time.Millisecond)
+		served <- serveHandler(ctx, listener, handler, nil, slog.New(slog.DiscardHandler), time.Millisecond)
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -34,7 +34,7 @@ func asking(t *testing.T, handler http.Handler) Client {
 			t.Errorf("serve: %v", err)
 		}
 	})
-	return Client{name}
+	return Client{Socket: name}
 }
 
 func TestAClientGetsTheStatus(t *testing.T) {
@@ -120,7 +120,7 @@ func TestAClientSaysWhyThereIsNoAnswer(t *testing.T) {
 	}
 	listener.(*net.UnixListener).SetUnlinkOnClose(false)
 	listener.Close()
-	if _, err := (Client{listener.Addr().String()}).Status(t.Context()); !Absent(err) {
+	if _, err := (Client{Socket: listener.Addr().String()}).Status(t.Context()); !Absent(err) {
 		t.Errorf("want nobody there, got %v", err)
 	}
 }

@@ -142,7 +142,7 @@ func TestOnlyTheControlSocketAsksOtherNodes(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- Serve(ctx, listener, d, &control{}, slog.New(slog.DiscardHandler)) }()
-	page, err := Client{name}.ClusterPeers(t.Context(), nodeB, Query{})
+	page, err := Client{Socket: name}.ClusterPeers(t.Context(), nodeB, Query{})
 	if err != nil || page.Peers == nil || len(reached) != 1 {
 		t.Errorf("want a page by the control socket, got %+v, %v", page, err)
 	}

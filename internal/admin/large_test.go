@@ -69,7 +69,7 @@ func TestWhoDoesNotReadHoldsUpNoStop(t *testing.T) {
 	served := make(chan error, 1)
 	var log bytes.Buffer
 	go func() {
-		served <- serveHandler(ctx, listener, handler, slog.New(slog.NewTextHandler(&log, nil)), time.Minute)
+		served <- serveHandler(ctx, listener, handler, nil, slog.New(slog.NewTextHandler(&log, nil)), time.Minute)
 	}()
 	conn, err := net.Dial("tcp", listener.Addr().String())
 	if err != nil {

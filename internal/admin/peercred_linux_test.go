@@ -15,12 +15,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
+	"udprelay/internal/testlog"
 	"udprelay/internal/testneed"
+	"udprelay/internal/testwait"
 )
 
 // Users and a group that no machine has.
@@ -47,6 +50,9 @@ func TestAsAnotherUser(t *testing.T) {
 			fmt.Println(askFor(socket, request))
 		}
 		finish()
+	case "crowd":
+		crowdHere(socket)
+		finish()
 	case "serve":
 		serveHere(socket, os.Getenv(withGroup))
 		finish()
@@ -63,7 +69,7 @@ func finish() { os.Exit(0) }
 // the failure if it is forbidden, or an error.
 func askFor(socket, request string) string {
 	method, path, _ := strings.Cut(request, " ")
-	response, err := Client{socket}.send(context.Background(), method, path, nil)
+	response, err := Client{Socket: socket}.send(context.Background(), method, path, nil)
 	if err != nil {
 		hint := err.(*Unreachable).Hint()
 		return fmt.Sprintf("%s: %v; %s", request, errors.Unwrap(err), hint)
@@ -96,6 +102,34 @@ func serveHere(socket, group string) {
 	if err := Serve(ctx, listener, &daemonOf{}, &control{}, slog.New(slog.NewTextHandler(os.Stdout, nil))); err != nil {
 		fmt.Println(err)
 	}
+}
+
+// crowdHere opens 700 connections that ask for nothing, and says so. Then it takes
+// all places of its user with requests that last, and says what the next one is told.
+func crowdHere(socket string) {
+	var conns []net.Conn
+	dial := func() net.Conn {
+		conn, err := net.Dial("unix", socket)
+		if err != nil {
+			fmt.Println(err)
+			finish()
+		}
+		conns = append(conns, conn)
+		return conn
+	}
+	for range 700 {
+		dial()
+	}
+	fmt.Println("crowded")
+	bufio.NewReader(os.Stdin).ReadString('\n')
+	for range mostPerUser {
+		conn := dial()
+		io.WriteString(conn, "POST /last HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		conn.Read(make([]byte, 1))
+	}
+	_, err := Client{Socket: socket}.Status(context.Background())
+	fmt.Println(err)
+	runtime.KeepAlive(conns)
 }
 
 // prepared returns a process of this program that does something, as the user of
@@ -423,4 +457,69 @@ func connected(t *testing.T) (client, server *net.UnixConn) {
 		t.Fatal(err)
 	}
 	return dialled.(*net.UnixConn), accepted.(*net.UnixConn)
+}
+
+// A member of the group who opens more connections than there are places keeps
+// nobody out but itself, and is told so.
+func TestAMemberOfTheGroupDoesNotLockTheOwnerOut(t *testing.T) {
+	testneed.Root(t)
+	socket := openSocketName(t)
+	listener, err := ListenFor(socket, strconv.Itoa(memberGroup))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var book testlog.Log
+	log := book.Logger()
+	mux := http.NewServeMux()
+	newReader(&daemonOf{}).add(mux)
+	addControl(mux, &control{})
+	mux.HandleFunc("POST /last", func(w http.ResponseWriter, request *http.Request) {
+		w.WriteHeader(http.StatusOK)
+		http.NewResponseController(w).Flush()
+		<-request.Context().Done()
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- serveHandler(ctx, listener, mux, newGuard(log).may, log, 0) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
+
+	child := prepared(theUser(memberUser, memberGroup), "crowd", socket)
+	input, err := child.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	output, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer child.Wait()
+	said := bufio.NewScanner(output)
+	if said.Scan(); said.Text() != "crowded" {
+		t.Fatalf("want 700 connections; got %q", said.Text())
+	}
+	owner := Client{Socket: socket}
+	for range 20 {
+		if _, err := owner.Ban(t.Context(), "192.0.2.1", 0, "", false); err != nil {
+			t.Fatalf("want root to be let in; got %v", err)
+		}
+	}
+	testwait.Until(t, func() bool {
+		return book.Has(`msg="connections were closed: there were too many without a request"`) && book.Has(`from="user uid 65402"`)
+	},
+		"want the log to name the user whose connections were closed")
+	io.WriteString(input, "\n")
+	if said.Scan(); said.Text() != "too many connections to "+socket+" from user uid 65402" {
+		t.Errorf("want to be told why there is no answer; got %q", said.Text())
+	}
+	if _, err := owner.Ban(t.Context(), "192.0.2.1", 0, "", false); err != nil {
+		t.Errorf("want root to be let in beside requests that last; got %v", err)
+	}
 }

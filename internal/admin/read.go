@@ -47,7 +47,8 @@ type Source interface {
 
 const (
 	// healthWithin is how long the loop of the relay has to come round.
-	healthWithin = 2 * time.Second
+	// Probes wait for a second.
+	healthWithin = 900 * time.Millisecond
 
 	// peersAtOnce is how many requests may go through all peers at a time.
 	peersAtOnce = 2
@@ -287,7 +288,7 @@ func sendEvent(w http.ResponseWriter, name string, body any) bool {
 //
 // A web page of anybody can make a browser ask, under a name of its own that
 // leads here (DNS rebinding): only requests for an IP address, for localhost, or
-// for name are answered.
+// for name are answered, and those for /healthz and /readyz, which show nothing.
 func ServeHTTP(ctx context.Context, listener net.Listener, name string, source Source, page http.Handler, log *slog.Logger) error {
 	mux := http.NewServeMux()
 	newReader(source).add(mux)
@@ -295,13 +296,13 @@ func ServeHTTP(ctx context.Context, listener net.Listener, name string, source S
 		mux.Handle("GET /{$}", page)
 		mux.Handle("GET /assets/", page)
 	}
-	return serveHandler(ctx, listener, onlyFor(name, mux), log, finishTimeout)
+	return serveHandler(ctx, listener, onlyFor(name, mux), nil, log, finishTimeout)
 }
 
 // onlyFor refuses requests for other hosts.
 func onlyFor(name string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-		if !isOurs(request.Host, name) {
+		if !isOurs(request.Host, name) && !alive(request) {
 			answer(w, http.StatusMisdirectedRequest, &Failure{Message: fmt.Sprintf("this is not %s; want an IP address or localhost", printable(request.Host)), Code: 64})
 			return
 		}

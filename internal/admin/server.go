@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -19,9 +18,6 @@ const (
 	// A request has so long to arrive, and its answer so long to be taken.
 	readTimeout  = 10 * time.Second
 	writeTimeout = time.Minute
-
-	// Each listener has so many connections at a time.
-	mostConnections = 512
 
 	// What is being done when the daemon stops has so long to finish.
 	finishTimeout = 5 * time.Second
@@ -50,22 +46,29 @@ func serve(ctx context.Context, listener net.Listener, source Source, control Co
 	changing := &fresh{control, reader}
 	addControl(mux, changing)
 	addControl(guarded, changing)
-	return serveHandler(ctx, listener, newGuard(log).keep(guarded, mux), log, finish)
+	guard := newGuard(log)
+	owns := func(c caller) bool { return callersTold && guard.may(c) }
+	return serveHandler(ctx, listener, guard.keep(guarded, mux), owns, log, finish)
 }
 
 // serveHandler is Serve for any handler. The context of requests ends with ctx.
-func serveHandler(ctx context.Context, listener net.Listener, handler http.Handler, log *slog.Logger, finish time.Duration) error {
+// Owns says who has places of their own, of those who connect to a unix socket.
+func serveHandler(ctx context.Context, listener net.Listener, handler http.Handler, owns func(caller) bool, log *slog.Logger, finish time.Duration) error {
 	counted := &requests{finished: make(chan struct{}), unsent: make(map[net.Conn]bool)}
-	open := connections{most: mostConnections}
+	places := newPlaces(listener.Addr().String(), owns, log)
+	defer places.stop()
 	server := &http.Server{
-		Handler: counted.count(wellFormed(handler)),
+		Handler: places.keep(counted.count(wellFormed(handler))),
 		ConnState: func(conn net.Conn, state http.ConnState) {
-			open.note(conn, state)
+			places.note(conn, state)
 			counted.note(conn, state)
 		},
 		BaseContext: func(net.Listener) context.Context { return ctx },
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
-			return context.WithValue(withCaller(ctx, conn), connKey{}, conn)
+			ctx = withCaller(ctx, conn)
+			c, local := ctx.Value(callerKey{}).(caller)
+			ctx = context.WithValue(ctx, placeKey{}, places.take(conn, c, local && callersTold))
+			return context.WithValue(ctx, connKey{}, conn)
 		},
 		ReadTimeout:       readTimeout,
 		ReadHeaderTimeout: readTimeout,
@@ -93,24 +96,6 @@ func serveHandler(ctx context.Context, listener net.Listener, handler http.Handl
 	}
 	server.Close()
 	return err
-}
-
-// Connections closes those that are too many, so that descriptors are left for
-// what else the daemon does.
-type connections struct {
-	most  int64
-	count atomic.Int64
-}
-
-func (c *connections) note(conn net.Conn, state http.ConnState) {
-	switch state {
-	case http.StateNew:
-		if c.count.Add(1) > c.most {
-			conn.Close()
-		}
-	case http.StateClosed, http.StateHijacked:
-		c.count.Add(-1)
-	}
 }
 
 // wellFormed refuses queries of which a part cannot be understood: it would be

@@ -108,7 +108,7 @@ func TestAStopDoesNotWaitForEver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := Client{listener.Addr().String()}
+	client := Client{Socket: listener.Addr().String()}
 	ctx, cancel := context.WithCancel(context.Background())
 	var log bytes.Buffer
 	served := make(chan error, 1)
@@ -173,7 +173,9 @@ func TestAStopEndsStreamsInOrder(t *testing.T) {
 		})
 		ctx, cancel := context.WithCancel(context.Background())
 		served := make(chan error, 1)
-		go func() { served <- serveHandler(ctx, listener, handler, slog.New(slog.DiscardHandler), finishTimeout) }()
+		go func() {
+			served <- serveHandler(ctx, listener, handler, nil, slog.New(slog.DiscardHandler), finishTimeout)
+		}()
 		response, err := http.Get("http://" + listener.Addr().String())
 		if err != nil {
 			t.Fatal(err)

@@ -4,6 +4,8 @@ package capture
 
 import "os"
 
+const noFollow = 0
+
 // lock does nothing: Windows does not remove a file that is open.
 func lock(*os.File) {}
 

@@ -8,6 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// noFollow has a symbolic link not be opened.
+const noFollow = unix.O_NOFOLLOW
+
 // lock marks a file as being written, for as long as it is open.
 func lock(file *os.File) {
 	_ = unix.Flock(int(file.Fd()), unix.LOCK_SH|unix.LOCK_NB) // a file system may have no locks

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 )
 
@@ -46,7 +47,8 @@ type Output struct {
 func ToWriter(w io.Writer) *Output { return &Output{w: w} }
 
 // ToFile returns an output to the file name. It is made, or emptied, when the
-// recording begins; of a new one only the owner may read it.
+// recording begins; of a new one only the owner may read it. A symbolic link is an
+// error then.
 func ToFile(name string) *Output { return &Output{name: name} }
 
 // ToFiles returns an output to a set of files, each of at most size bytes (but
@@ -86,7 +88,7 @@ func (o *Output) open() error {
 	if o.limit > 0 {
 		file, err = o.another()
 	} else {
-		file, err = os.OpenFile(o.name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+		file, err = openFile(o.name)
 	}
 	if err != nil {
 		return err
@@ -94,6 +96,15 @@ func (o *Output) open() error {
 	o.w, o.file, o.size, o.written, o.packets = file, file, 0, 0, false
 	o.files++
 	return nil
+}
+
+// openFile makes or empties the file name. A symbolic link is not followed: in a
+// directory such as /tmp anybody may have made it, to a file that root would empty.
+func openFile(name string) (*os.File, error) {
+	if info, err := os.Lstat(name); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		return nil, fmt.Errorf("%s is a symbolic link; want the name of the file itself", name)
+	}
+	return os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|noFollow, 0o600)
 }
 
 // full reports whether a packet of size bytes belongs into the next file.

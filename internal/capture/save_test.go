@@ -194,3 +194,30 @@ func TestSaveEndsAtTheCount(t *testing.T) {
 		t.Errorf("want the first 4 and statistics, got %q", got)
 	}
 }
+
+// In a directory such as /tmp anybody may have made a link to a file of root.
+func TestALinkIsNotFollowed(t *testing.T) {
+	directory := t.TempDir()
+	link, target := filepath.Join(directory, "link"), filepath.Join(directory, "target")
+	if err := os.Symlink(target, link); err != nil {
+		t.Fatal(err)
+	}
+	save := func() {
+		t.Helper()
+		_, err := Save(context.Background(), bytes.NewReader(recording(t, "x")), ToFile(link), 0)
+		if want := link + " is a symbolic link; want the name of the file itself"; err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q; got %v", want, err)
+		}
+	}
+	save()
+	if _, err := os.Lstat(target); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("want no file made where the link leads; got %v", err)
+	}
+	if err := os.WriteFile(target, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	save()
+	if content, err := os.ReadFile(target); string(content) != "precious" {
+		t.Errorf("want the file as it was; got %q, %v", content, err)
+	}
+}

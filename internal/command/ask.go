@@ -2,7 +2,6 @@ package command
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"time"
@@ -45,7 +44,7 @@ func askOnce[T any](c *cli.Context, world World, ask func(context.Context, admin
 	if !c.Bool("json") {
 		return write(world.Stdout, said, time.Now())
 	}
-	text, err := json.Marshal(said)
+	text, err := admin.JSON(said)
 	if err == nil {
 		_, err = fmt.Fprintf(world.Stdout, "%s\n", text)
 	}

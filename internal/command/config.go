@@ -2,6 +2,7 @@ package command
 
 import (
 	"fmt"
+	"path/filepath"
 
 	"github.com/urfave/cli/v2"
 
@@ -33,6 +34,18 @@ func readAll(world World, name string, flags []config.Setting) (*config.Config, 
 func (w World) configName(name string) string {
 	if name == "" {
 		return w.getenv(config.FileVariable)
+	}
+	return name
+}
+
+// absolute returns the absolute name of a configuration file, or [config.None] for
+// standard input and if there is no file.
+func absolute(name string) string {
+	if name == "" || name == "-" {
+		return config.None
+	}
+	if absolute, err := filepath.Abs(name); err == nil {
+		return absolute
 	}
 	return name
 }

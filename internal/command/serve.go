@@ -54,14 +54,19 @@ Examples:
 			if world.getenv("GOGC") == "" {
 				debug.SetGCPercent(collectAt)
 			}
-			return daemon.Run(ctx, daemon.Options{
+			err := daemon.Run(ctx, daemon.Options{
 				Load:    loader(world, c),
+				Config:  absolute(world.configName(c.String("config"))),
 				Log:     func(cfg *config.Config) *logs.Log { return newLog(world.Stderr, cfg) },
 				Version: version(),
 				Reload:  hangups(ctx, world, stop),
 				Sockets: systemd.Sockets(),
 				Getenv:  world.getenv,
 			})
+			if err != nil {
+				_ = systemd.Status(err.Error()) // systemctl status shows the last one; the error is printed anyway
+			}
+			return err
 		},
 	}
 }

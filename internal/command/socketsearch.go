@@ -1,10 +1,12 @@
 package command
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -18,7 +20,8 @@ import (
 // socketText says, in a help page, where a command finds the relay.
 const socketText = `Without --socket it is where the configuration names a control socket (--config or
 UDPRELAY_CONFIG, and UDPRELAY_ADMIN_SOCKET), or else the relay of this user, or else
-that of the system service, /run/udprelay/control.sock.`
+that of the system service, /run/udprelay/control.sock, or of a room. A relay that runs
+another configuration than --config names is not asked.`
 
 // socketFlags are the flags of a command that asks a running relay.
 func socketFlags() []cli.Flag {
@@ -34,6 +37,9 @@ type search struct {
 	named   bool     // the configuration names the socket, or that there is none
 	bad     error    // why the configuration does not load
 	process int      // what systemd runs the command for; 0: nothing
+
+	wanted   string // the configuration that --config names; "": none, so any relay will do
+	verbatim bool   // as in [admin.Client]
 }
 
 // searchOf returns where the relay may be that the flags of socketFlags mean.
@@ -42,9 +48,22 @@ func searchOf(world World, c *cli.Context) (search, error) {
 		return search{}, &usageFailure{"--config and --socket exclude each other", helpHint(c)}
 	}
 	if socket := c.String("socket"); socket != "" {
-		return search{sockets: []string{socket}}, nil
+		return search{sockets: []string{socket}, verbatim: c.Bool("json")}, nil
 	}
-	return searchFor(world, c.String("config")), nil
+	s := searchFor(world, c.String("config"))
+	s.verbatim = c.Bool("json")
+	if c.IsSet("config") {
+		if s.wanted = absolute(c.String("config")); s.wanted == config.None {
+			s.wanted = ""
+		} else if !s.named {
+			room := strings.TrimSuffix(filepath.Base(s.wanted), filepath.Ext(s.wanted))
+			socket := fmt.Sprintf("/run/udprelay-%s/control.sock", room) // of udprelay@.service
+			if _, err := os.Lstat(socket); err == nil {
+				s.sockets = append(s.sockets, socket)
+			}
+		}
+	}
+	return s, nil
 }
 
 // searchFor returns where the relay with the configuration called name may be.
@@ -78,15 +97,68 @@ func searchFor(world World, name string) (s search) {
 const socketVariable = "UDPRELAY_ADMIN_SOCKET"
 
 // ask calls ask for the places in turn, until one is not absent (see
-// [admin.Absent]), and returns its error.
+// [admin.Absent]) and has the relay that is wanted, and returns its error.
 func (s search) ask(ask func(admin.Client) error) error {
-	err := errNoControl
+	err, another := errNoControl, (*anotherRelay)(nil)
 	for _, socket := range s.sockets {
-		if err = ask(admin.Client{Socket: socket}); !admin.Absent(err) {
-			break
+		client := admin.Client{Socket: socket, Verbatim: s.verbatim}
+		tried := s.wantsAnother(client)
+		if tried == nil {
+			tried = ask(client)
+		}
+		switch {
+		case errors.As(tried, &another):
+			err = tried
+		case !admin.Absent(tried):
+			return tried
+		case another == nil:
+			err = tried
 		}
 	}
 	return err
+}
+
+// wantsAnother returns an error if the relay that client asks runs another
+// configuration than the one that is wanted.
+func (s search) wantsAnother(client admin.Client) error {
+	if s.wanted == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), askWithin)
+	defer cancel()
+	status, err := client.Status(ctx)
+	if err != nil || status.Config == "" { // an older relay does not say
+		return err
+	}
+	if status.Config == s.wanted {
+		return nil
+	}
+	its, err := os.Stat(status.Config)
+	if err == nil {
+		if wanted, err := os.Stat(s.wanted); err == nil && os.SameFile(its, wanted) {
+			return nil
+		}
+	}
+	return &anotherRelay{client.Socket, status.Config, s.wanted}
+}
+
+// An anotherRelay is one that runs another configuration than --config names.
+type anotherRelay struct{ socket, config, wanted string }
+
+func (e *anotherRelay) Error() string {
+	runs := e.config
+	if runs == config.None {
+		runs = "no configuration file"
+	}
+	return fmt.Sprintf("the relay at %s runs %s, not %s; nothing was asked of it", e.socket, printable(runs), e.wanted)
+}
+
+// ExitCode is EX_UNAVAILABLE of sysexits.h.
+func (e *anotherRelay) ExitCode() int { return 69 }
+
+// Hint returns a way out.
+func (e *anotherRelay) Hint() string {
+	return "start the relay of that configuration; or name its control socket: --socket FILE, or admin.socket in the file"
 }
 
 // unanswered returns what there is to say when there is no relay at any of the

@@ -2,7 +2,6 @@ package command
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -102,7 +101,7 @@ func (v *view) once(ctx context.Context) error {
 func (v *view) print(said told, width int) error {
 	var text string
 	if v.json {
-		object, err := json.Marshal(said.object())
+		object, err := admin.JSON(said.object())
 		if err != nil {
 			return err
 		}

@@ -29,6 +29,10 @@ type Options struct {
 	// Load reads the configuration, at the start and for each reload.
 	Load func() (*config.Config, []config.Warning, error)
 
+	// Config is the absolute name of the configuration file, or [config.None], for
+	// who asks.
+	Config string
+
 	// Log makes the log that a configuration asks for. It is called once.
 	Log func(*config.Config) *logs.Log
 
@@ -68,7 +72,8 @@ type daemon struct {
 	secret       []byte
 	certificates *tls.Config // of the gateways; nil: none
 	clusterFiles clusterFiles
-	stopping     bool // nothing is reloaded any more
+	stopping     bool     // nothing is reloaded any more
+	warned       []string // warnings about it that have been logged
 
 	secretPrint atomic.Pointer[string] // what the state file knows the secret by
 
@@ -91,12 +96,15 @@ func Run(ctx context.Context, options Options) error {
 	d := &daemon{options: options, loading: make(chan struct{}, 1), started: time.Now(), config: cfg, output: options.Log(cfg), places: placesOf(cfg, options.Getenv)}
 	defer d.output.Close(closeLog)
 	d.log = d.output.Logger()
-	for _, warning := range slices.Concat(warnings, cfg.MachineWarnings()) {
-		d.log.Warn(warning.String())
-	}
+	d.warn(slices.Concat(warnings, cfg.MachineWarnings()))
 	if err := d.readFiles(); err != nil {
 		return err
 	}
+	unlock, err := d.lockState()
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	saved, err := d.readState()
 	if err != nil {
 		return err
@@ -114,6 +122,14 @@ func Run(ctx context.Context, options Options) error {
 	return d.run(ctx, control, saved)
 }
 
+// warn logs warnings about the configuration at the start.
+func (d *daemon) warn(warnings []config.Warning) {
+	for _, warning := range warnings {
+		d.log.Warn(warning.String())
+		d.warned = append(d.warned, warning.String())
+	}
+}
+
 // readFiles reads the secret and the certificates that the configuration names.
 func (d *daemon) readFiles() error {
 	secret, warnings, err := d.config.ReadSecret()
@@ -128,9 +144,7 @@ func (d *daemon) readFiles() error {
 	if err != nil {
 		return err
 	}
-	for _, warning := range slices.Concat(warnings, more, rest) {
-		d.log.Warn(warning.String())
-	}
+	d.warn(slices.Concat(warnings, more, rest))
 	d.secret, d.certificates, d.clusterFiles = secret, certificates, files
 	return nil
 }

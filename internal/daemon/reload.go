@@ -54,8 +54,14 @@ func (d *daemon) Reload() (admin.Reloaded, error) {
 		d.log.Error("not reloaded: the configuration of before holds")
 		return reloaded, err
 	}
+	d.reloading.Lock()
+	before := d.warned
+	d.warned = reloaded.Warnings
+	d.reloading.Unlock()
 	for _, warning := range reloaded.Warnings {
-		d.log.Warn(warning)
+		if !slices.Contains(before, warning) {
+			d.log.Warn(warning)
+		}
 	}
 	d.log.Info("reloaded", "changed", list(reloaded.Changed), "forgotten_peers", reloaded.Forgotten)
 	if len(reloaded.Restart) > 0 {

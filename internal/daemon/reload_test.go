@@ -133,6 +133,7 @@ func TestWhatNeedsARestartIsSaidWithEachReload(t *testing.T) {
 	}
 }
 
+// Who reloads is told each time, and the log once.
 func TestMoreSendersThanCoresIsSaidAtStartAndWithEachReload(t *testing.T) {
 	if before := runtime.GOMAXPROCS(2); before != 2 {
 		defer runtime.GOMAXPROCS(before)
@@ -151,6 +152,22 @@ func TestMoreSendersThanCoresIsSaidAtStartAndWithEachReload(t *testing.T) {
 	}
 	enter(t, "127.0.0.3", d.addr(t)).say(t, "by one of three")
 	peer.hears(t, "by one of three")
+	d.await(t, `msg=reloaded`)
+	if n := strings.Count(d.log.String(), warning); n != 1 {
+		t.Errorf("want the warning logged once; got it %d times", n)
+	}
+	// One that was gone and comes again is new.
+	d.change(keyed("listen", "127.0.0.1:0"), keyed("log.level", "debug"))
+	if _, err := askReload(directory); err != nil {
+		t.Fatal(err)
+	}
+	d.change(keyed("listen", "127.0.0.1:0"), keyed("socket.senders", "3"), keyed("log.level", "debug"))
+	if _, err := askReload(directory); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(d.log.String(), warning); n != 2 {
+		t.Errorf("want the warning logged again when it is new; got it %d times", n)
+	}
 }
 
 func TestANewSecretHasToBeProvedAnew(t *testing.T) {

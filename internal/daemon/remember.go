@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -11,25 +12,46 @@ import (
 	"udprelay/relay"
 )
 
-// A StateError is a state.file that is the file of something else.
-type StateError struct{ Err error }
-
-func (e *StateError) Error() string {
-	return fmt.Sprintf("state.file: %v; it is left as it is", e.Err)
+// A StateError is a state file that this relay must not use: that of another
+// program, of a newer version, or of a relay that is running.
+type StateError struct {
+	Err  error
+	code int
+	hint string
 }
+
+func (e *StateError) Error() string { return fmt.Sprintf("state.file: %v", e.Err) }
 
 func (e *StateError) Unwrap() error { return e.Err }
 
-// ExitCode is EX_CONFIG of sysexits.h.
-func (e *StateError) ExitCode() int { return 78 }
+// ExitCode is EX_UNAVAILABLE of sysexits.h if another relay uses the file, and
+// EX_CONFIG otherwise.
+func (e *StateError) ExitCode() int { return e.code }
 
 // Hint returns a way out.
-func (e *StateError) Hint() string {
-	return "choose a file that is not there yet, such as /var/lib/udprelay/peers"
+func (e *StateError) Hint() string { return e.hint }
+
+// lockState keeps other relays from using the same state file, until unlock is
+// called. The error is a [*StateError]: another one uses it.
+func (d *daemon) lockState() (unlock func(), err error) {
+	name := d.places.state
+	if name == "" {
+		return func() {}, nil
+	}
+	unlock, err = state.Lock(name, fmt.Sprintf("process %d, which listens on %s", os.Getpid(), d.config.Listen))
+	if locked := (*state.LockedError)(nil); errors.As(err, &locked) {
+		return nil, &StateError{err, 69, "stop the other relay, or give this one a file of its own (state.file, or none)"}
+	}
+	if err != nil {
+		d.log.Debug("the state file is not locked", "error", err) // to save fails for the same reason, and says so
+		return func() {}, nil
+	}
+	return unlock, nil
 }
 
-// readState reads the state file. One that cannot be used is set aside, unless
-// it was named and may be somebody else's: that is a [*StateError].
+// readState reads the state file. One that cannot be used is set aside, unless it
+// is of a newer version, or was named and may be another program's: that is a
+// [*StateError].
 func (d *daemon) readState() (*state.Snapshot, error) {
 	if d.places.state == "" {
 		return new(state.Snapshot), nil
@@ -39,8 +61,14 @@ func (d *daemon) readState() (*state.Snapshot, error) {
 		return saved, nil
 	}
 	damaged := (*state.Damaged)(nil)
-	if errors.As(err, &damaged) && damaged.Foreign && d.config.State.File != "" {
-		return nil, &StateError{err}
+	switch {
+	case !errors.As(err, &damaged):
+	case damaged.Newer:
+		return nil, &StateError{fmt.Errorf("%w; it is left as it is", err), 78,
+			"install that udprelay again; or move the file away, and its peers and bans are lost"}
+	case damaged.Foreign && d.config.State.File != "":
+		return nil, &StateError{fmt.Errorf("%w; it is left as it is", err), 78,
+			"choose a file that is not there yet, such as /var/lib/udprelay/peers"}
 	}
 	const what = "the file of the peers cannot be used; those who only listen have to join again, and bans are lost"
 	if aside, failed := state.SetAside(d.places.state); failed != nil {

@@ -72,6 +72,47 @@ func TestSomebodyElsesFileIsNotTakenForTheStateFile(t *testing.T) {
 	}
 }
 
+// Its bans would be lost.
+func TestAStateFileOfANewerVersionIsNotTouched(t *testing.T) {
+	name := filepath.Join(shortDirectory(t), stateName)
+	const newer = `{"udprelay":"peers","version":2,"saved":"` + "\n"
+	if err := os.WriteFile(name, []byte(newer), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err := Run(t.Context(), always(configured(t, keyed("listen", "127.0.0.1:0"), keyed("state.file", name)), new(lockedBuffer)))
+	failure := (*StateError)(nil)
+	if !errors.As(err, &failure) || failure.ExitCode() != 78 || !strings.Contains(err.Error(), "the file has version 2, and this udprelay reads version 1; it is left as it is") {
+		t.Errorf("want an error that names the versions; got %v", err)
+	}
+	if content, err := os.ReadFile(name); string(content) != newer {
+		t.Errorf("want the file as it was; got %q, %v", content, err)
+	}
+}
+
+func TestTwoRelaysDoNotShareAStateFile(t *testing.T) {
+	directory := shortDirectory(t)
+	first := start(t, surroundings{directory: directory})
+	addr := first.addr(t)
+	name := filepath.Join(directory, stateName)
+	second := func() error {
+		return Run(t.Context(), always(configured(t, keyed("listen", "127.0.0.1:0"), keyed("state.file", name), keyed("admin.socket", "none")), new(lockedBuffer)))
+	}
+	err := second()
+	failure := (*StateError)(nil)
+	want := fmt.Sprintf("state.file: %s is in use by process %d, which listens on ", name, os.Getpid())
+	if !errors.As(err, &failure) || failure.ExitCode() != 69 || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("want %q; got %v", want, err)
+	}
+	// The first one goes on, and another gets the file when it has ended.
+	enter(t, "127.0.0.2", addr)
+	awaitFile(t, name, "127.0.0.2")
+	if err := first.stop(); err != nil {
+		t.Fatal(err)
+	}
+	third := start(t, surroundings{directory: directory})
+	third.await(t, `msg="peers are back" count=1`)
+}
+
 func TestAStateFileThatNobodyCouldReadIsNotWrittenOver(t *testing.T) {
 	name := filepath.Join(shortDirectory(t), "peers")
 	if err := os.Mkdir(name, 0o700); err != nil { // for root may read all files

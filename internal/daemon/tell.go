@@ -30,6 +30,7 @@ func (d *daemon) Status() admin.Status {
 		Started: admin.Time{Time: d.started},
 		Now:     admin.Time{Time: now},
 		Uptime:  admin.Seconds{Duration: now.Sub(d.started)},
+		Config:  d.options.Config,
 		Listen:  d.relay.Addr().String(),
 		Way:     d.relay.Way(),
 		Ready:   d.ready.Load(),

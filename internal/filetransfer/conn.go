@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"time"
 )
@@ -19,6 +20,10 @@ type conn struct {
 	ctx     context.Context
 	timeout time.Duration
 	stop    func() bool
+
+	least  float64       // bytes per second that have to be read, on average over the timeout; 0: no matter how few
+	read   int           // bytes, since that was checked last
+	waited time.Duration // for them
 }
 
 // newConn also has whatever ends the process end the connection with RST, until
@@ -57,11 +62,25 @@ func (c *conn) Read(p []byte) (int, error) {
 	if err := c.SetReadDeadline(time.Now().Add(c.timeout)); err != nil {
 		return 0, c.why(err)
 	}
+	begun := time.Now()
 	n, err := c.TCPConn.Read(p)
 	if err != nil && err != io.EOF {
 		err = c.why(err)
 	}
+	c.read += n
+	if c.waited += time.Since(begun); c.waited >= c.timeout {
+		if err == nil && float64(c.read) < c.least*c.waited.Seconds() {
+			err = ErrSlow
+		}
+		c.read, c.waited = 0, 0
+	}
 	return n, err
+}
+
+// from returns the address of the other side.
+func (c *conn) from() netip.AddrPort {
+	addr := c.RemoteAddr().(*net.TCPAddr).AddrPort()
+	return netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 }
 
 // Write writes; each part has to get on within the timeout.

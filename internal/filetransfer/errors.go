@@ -76,6 +76,8 @@ var (
 	ErrChanged = errors.New("changed while it was sent; nothing of it is kept")
 	// ErrSilent is a peer that did nothing for the timeout.
 	ErrSilent = errors.New("nothing came for too long")
+	// ErrSlow is a sender that sends less than 100 bytes per second.
+	ErrSlow = fmt.Errorf("less than %d bytes per second came for too long", leastRate)
 	// ErrStopped is a transfer that was stopped on this side.
 	ErrStopped = errors.New("stopped")
 )

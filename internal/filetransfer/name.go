@@ -45,8 +45,8 @@ func sendable(name string) error {
 // CheckName returns why a file with this name is not received, or nil. Refused
 // are: an empty name, one of more than [MaxName] bytes, what is not UTF-8,
 // paths of any system (with / or \), . and .., control characters, characters
-// that turn the direction of writing and so show another name than there is
-// (U+202A to U+202E, U+2066 to U+2069), the names of devices of Windows with any
+// that do not show or turn the direction of writing, so that the name looks like
+// another one (as U+200B, U+202E and tags), the names of devices of Windows with any
 // extension (CON, NUL, COM1.txt), a dot or blank at the end, which Windows drops,
 // and a dot at the beginning: a hidden file, such as .profile, may be one that a
 // program runs. On Windows also < > : " | ? and *. All that is valid elsewhere:
@@ -61,8 +61,8 @@ func checkName(name, system string) error {
 		return err
 	}
 	for _, r := range name {
-		if r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069' {
-			return fmt.Errorf("the name has %U, which turns the direction of writing", r)
+		if isInvisible(r) {
+			return fmt.Errorf("the name has the invisible character %U", r)
 		}
 	}
 	stem, _, _ := strings.Cut(name, ".")
@@ -77,6 +77,16 @@ func checkName(name, system string) error {
 		return errors.New(`the name has a character that Windows does not allow: < > : " | ? *`)
 	}
 	return nil
+}
+
+// isInvisible reports whether nothing shows of r: a format character, or one that
+// is to be ignored where it is not known (Default_Ignorable_Code_Point in Unicode).
+// Those that scripts and emoji are written with are no such: U+200C and U+200D,
+// variation selectors, and the Arabic signs before numbers.
+func isInvisible(r rune) bool {
+	const nonJoiner, joiner = '\u200c', '\u200d'
+	return unicode.Is(unicode.Cf, r) && r != nonJoiner && r != joiner && !unicode.Is(unicode.Prepended_Concatenation_Mark, r) ||
+		unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r)
 }
 
 // isDevice reports whether Windows takes stem for a device.

@@ -10,11 +10,17 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"udprelay/peers"
 )
 
 const (
 	// DefaultTransfers is how many files come at once.
 	DefaultTransfers = 16
+
+	// leastRate is how many bytes per second have to come from a sender, on average
+	// over the timeout: one that sends a byte now and then keeps no place.
+	leastRate = 100
 
 	// refusing is how many more connections are told that there are too many.
 	refusing = 64
@@ -41,7 +47,9 @@ type Receiver struct {
 
 	in      *directory
 	mu      sync.Mutex
-	names   map[string]bool // that are coming
+	names   map[string]bool    // that are coming
+	hosts   map[peers.Host]int // how many come from each
+	coming  int                // from all
 	telling sync.Mutex
 	keeping sync.Mutex // with Once, while a file gets its name
 	kept    bool
@@ -64,7 +72,7 @@ func NewReceiver(path string) (*Receiver, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Receiver{in: in, names: make(map[string]bool)}, nil
+	return &Receiver{in: in, names: make(map[string]bool), hosts: make(map[peers.Host]int)}, nil
 }
 
 // Close lets go of the directory.
@@ -92,7 +100,7 @@ func (r *Receiver) Serve(ctx context.Context, listener net.Listener) error {
 		stop()
 		listener.Close()
 	}()
-	transfers, refusals := make(chan struct{}, r.Transfers), make(chan struct{}, refusing)
+	refusals := make(chan struct{}, refusing)
 	for {
 		accepted, err := listener.Accept()
 		if ctx.Err() != nil {
@@ -112,25 +120,53 @@ func (r *Receiver) Serve(ctx context.Context, listener net.Listener) error {
 			continue
 		}
 		c := newConn(ctx, accepted.(*net.TCPConn), r.Timeout)
-		if !enter(&running, transfers, func() { r.transfer(c) }) && !enter(&running, refusals, func() {
-			c.refuse(fmt.Sprintf("there are %d transfers already; try again later", r.Transfers))
-		}) {
+		c.least = leastRate
+		from := c.from().Addr()
+		why := r.enter(from)
+		if why == "" {
+			running.Go(func() {
+				defer r.leave(from)
+				r.transfer(c)
+			})
+			continue
+		}
+		select {
+		case refusals <- struct{}{}:
+			running.Go(func() {
+				defer func() { <-refusals }()
+				c.refuse(why)
+			})
+		default:
 			c.abort()
 		}
 	}
 }
 
-// enter runs what, if there is room.
-func enter(running *sync.WaitGroup, room chan struct{}, what func()) bool {
-	select {
-	case room <- struct{}{}:
-		running.Go(func() {
-			defer func() { <-room }()
-			what()
-		})
-		return true
-	default:
-		return false
+// enter takes a place for a transfer from an address, or says why there is none.
+// Half of the places are for hosts that have none yet, so a single one cannot keep
+// all others out; but who comes from this one may come through a tunnel.
+func (r *Receiver) enter(from netip.Addr) (why string) {
+	host := peers.HostOf(from)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.coming >= r.Transfers:
+		return fmt.Sprintf("there are %d transfers already; try again later", r.coming)
+	case r.hosts[host] > 0 && !from.IsLoopback() && r.coming >= (r.Transfers+1)/2:
+		return fmt.Sprintf("there are %d transfers already, and the places that are left are for other addresses; try again later", r.coming)
+	}
+	r.coming++
+	r.hosts[host]++
+	return ""
+}
+
+func (r *Receiver) leave(from netip.Addr) {
+	host := peers.HostOf(from)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.coming--
+	if r.hosts[host]--; r.hosts[host] == 0 {
+		delete(r.hosts, host)
 	}
 }
 
@@ -166,11 +202,7 @@ type onlyReader struct{ io.Reader }
 // transfer receives one file and tells how it went.
 func (r *Receiver) transfer(c *conn) {
 	begun := time.Now()
-	got := Received{}
-	if from, ok := c.RemoteAddr().(*net.TCPAddr); ok {
-		got.From = from.AddrPort()
-		got.From = netip.AddrPortFrom(got.From.Addr().Unmap(), got.From.Port())
-	}
+	got := Received{From: c.from()}
 	err := r.receive(c, &got)
 	got.Took = time.Since(begun)
 	if err == nil {
@@ -200,6 +232,8 @@ func forSender(err error) string {
 		return "the receiver was stopped"
 	case errors.Is(err, ErrSilent):
 		return ErrSilent.Error()
+	case errors.Is(err, ErrSlow):
+		return ErrSlow.Error()
 	}
 	return ""
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -238,6 +239,70 @@ func TestTooManyAtOnce(t *testing.T) {
 		}
 	}
 	second.CloseWrite()
+}
+
+// One host cannot keep all others out, and may send several files at once.
+func TestHalfOfThePlacesAreForOtherHosts(t *testing.T) {
+	r, err := NewReceiver(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	r.Transfers = 5
+	for _, step := range []struct{ from, want string }{
+		{"2001:db8::1", ""}, {"2001:db8::2", ""}, {"2001:db8::1", ""}, // all of one network
+		{"2001:db8::3", "there are 3 transfers already, and the places that are left are for other addresses; try again later"},
+		{"192.0.2.1", ""},
+		{"192.0.2.1", "there are 4 transfers already, and the places that are left are for other addresses; try again later"},
+		{"127.0.0.1", ""},
+		{"192.0.2.2", "there are 5 transfers already; try again later"},
+	} {
+		if got := r.enter(netip.MustParseAddr(step.from)); got != step.want {
+			t.Errorf("%s: want %q; got %q", step.from, step.want, got)
+		}
+	}
+	for _, from := range []string{"2001:db8::1", "2001:db8::1", "2001:db8::1", "192.0.2.1", "127.0.0.1"} {
+		r.leave(netip.MustParseAddr(from))
+	}
+	if len(r.hosts) != 0 || r.coming != 0 {
+		t.Errorf("want nothing left; got %v, %d", r.hosts, r.coming)
+	}
+}
+
+// A sender that sends a byte now and then is let go; a slow one is not.
+func TestDrippingSenders(t *testing.T) {
+	p := receiving(t, t.TempDir(), func(r *Receiver) { r.Timeout = time.Second })
+	drip := func(name string, each int) (stop func(), said chan string) {
+		c := dial(t, p.address)
+		said = make(chan string, 1)
+		say(t, c, name+"\n")
+		hear(t, c, "ok\n")
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			for {
+				if _, err := c.Write(make([]byte, each)); err != nil {
+					return
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+		}()
+		go func() { said <- hearAll(t, c) }()
+		return func() { c.CloseWrite(); <-ended }, said
+	}
+	stopSlow, slow := drip("slow", 1000)
+	_, dripping := drip("dripping", 1)
+	if got := <-dripping; got != "error: "+ErrSlow.Error()+"\n" {
+		t.Errorf("want %q; got %q", ErrSlow, got)
+	}
+	as[*BrokenError](t, p.next(t).err)
+	stopSlow()
+	if got := <-slow; strings.Contains(got, "error") {
+		t.Errorf("want the slow one received; got %q", got)
+	}
+	if e := p.next(t); e.err != nil {
+		t.Errorf("want the slow one received; got %v", e.err)
+	}
 }
 
 // A sender that is silent is let go, wherever it is.

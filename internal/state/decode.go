@@ -24,6 +24,9 @@ type Damaged struct {
 	// Foreign: there is nothing in the file that says that it was ever one of
 	// learned peers. It may be somebody else's.
 	Foreign bool
+
+	// Newer: a newer udprelay has written the file.
+	Newer bool
 }
 
 // Error names the file and the line.
@@ -51,7 +54,11 @@ func parse(data []byte, now moment) (*Snapshot, *Damaged) {
 		if !ended && strings.HasPrefix(head, keyIs) {
 			err = errCutOff
 		}
-		return nil, &Damaged{Line: 1, Reason: err.Error(), Foreign: foreign}
+		damaged := &Damaged{Line: 1, Reason: err.Error(), Foreign: foreign}
+		if other := (*versionError)(nil); errors.As(err, &other) {
+			damaged.Newer = other.version > version
+		}
+		return nil, damaged
 	}
 	// What is cut off is told as that, before the checksum speaks of it too.
 	switch lines := strings.Count(rest, "\n"); {
@@ -130,13 +137,20 @@ type header struct {
 // lines returns how many lines follow.
 func (h *header) lines() int { return h.peers + h.names + h.bans + h.shared }
 
+// A versionError is a file of another version of the format.
+type versionError struct{ version int64 }
+
+func (e *versionError) Error() string {
+	return fmt.Sprintf("the file has version %d, and this udprelay reads version %d", e.version, version)
+}
+
 func parseHeader(line string) (h header, err error) {
 	c := cursor{rest: line}
 	if c.literal(keyIs); c.err != nil {
 		return h, fmt.Errorf("this is no file of learned peers: want it to begin with %s1", keyIs)
 	}
 	if v := c.number("version", math.MaxInt32); c.err == nil && v != version {
-		return h, fmt.Errorf("the file has version %d, and this udprelay reads version %d", v, version)
+		return h, &versionError{v}
 	}
 	c.literal(keySaved)
 	saved := c.text()

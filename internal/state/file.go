@@ -153,17 +153,29 @@ func syncDirectory(name string) error {
 	return nil
 }
 
-// SetAside renames the damaged file name to name + ".damaged", over an older one
-// of that name, so that the daemon can go on without it and a person can look at
-// it. It returns the new name. If name is a symbolic link, the file that it
-// leads to is renamed. Errors are those of the file system, and the file then
-// stays where it is.
+// mostAside bounds how many damaged files are kept.
+const mostAside = 100
+
+// SetAside renames the damaged file name to name + ".damaged", or ".damaged-2"
+// and so on if there is one already, so that the daemon can go on without it and
+// a person can look at it. It returns the new name. If name is a symbolic link,
+// the file that it leads to is renamed. Errors are those of the file system, or
+// that there are 100 such files; then the file stays where it is.
 func SetAside(name string) (newName string, err error) {
 	target, err := resolve(name)
 	if err != nil {
 		return "", err
 	}
 	newName = target + ".damaged"
+	for n := 2; ; n++ {
+		if _, err := os.Lstat(newName); errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		if n > mostAside {
+			return "", fmt.Errorf("there are %d files such as %s already", mostAside, newName)
+		}
+		newName = fmt.Sprintf("%s.damaged-%d", target, n)
+	}
 	if err := os.Rename(target, newName); err != nil {
 		return "", err
 	}

@@ -2,6 +2,7 @@ package state
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -135,21 +136,31 @@ func TestNoDirectory(t *testing.T) {
 func TestSetAside(t *testing.T) {
 	directory := t.TempDir()
 	name := filepath.Join(directory, "peers")
-	for _, content := range []string{"first", "second"} {
+	set := func(content string) (newName string, err error) {
 		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if newName, err := SetAside(name); newName != name+".damaged" || err != nil {
-			t.Fatalf("want %s.damaged, got %q, %v", name, newName, err)
-		}
-		wantFiles(t, directory, "peers.damaged")
-		wantFile(t, name+".damaged", []byte(content))
-		if s, err := Load(name, savedAt.wall); err != nil || !s.Saved.IsZero() {
-			t.Fatalf("want to go on with nothing, got %v, %v", s, err)
-		}
+		return SetAside(name)
 	}
 	if _, err := SetAside(name); !errors.Is(err, fs.ErrNotExist) {
-		t.Fatalf("want no such file, got %v", err)
+		t.Fatalf("want no such file; got %v", err)
 	}
-	wantFile(t, name+".damaged", []byte("second"))
+	for n := 1; n <= mostAside; n++ {
+		want, content := name+".damaged", fmt.Sprint("content ", n)
+		if n > 1 {
+			want = fmt.Sprint(name, ".damaged-", n)
+		}
+		if newName, err := set(content); newName != want || err != nil {
+			t.Fatalf("want %s; got %q, %v", want, newName, err)
+		}
+		wantFile(t, want, []byte(content))
+	}
+	if s, err := Load(name, savedAt.wall); err != nil || !s.Saved.IsZero() {
+		t.Fatalf("want to go on with nothing; got %v, %v", s, err)
+	}
+	wantFile(t, name+".damaged", []byte("content 1"))
+	if newName, err := set("one too many"); err == nil {
+		t.Errorf("want an error when there are %d files; got %q", mostAside, newName)
+	}
+	wantFile(t, name, []byte("one too many"))
 }

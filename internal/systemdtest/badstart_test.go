@@ -60,6 +60,9 @@ func TestAPortThatIsTakenIsTriedUntilItIsFree(t *testing.T) {
 		t.Error("want systemctl start to fail while the port is taken")
 	}
 	await(t, "a second try", func() bool { return c.count(service, "status=69/UNAVAILABLE") > 1 })
+	await(t, "a status that says why", func() bool {
+		return strings.Contains(c.try("systemctl", "status", service, "--no-pager", "--lines=0").out, "cannot listen on")
+	})
 	inTheWay.Close()
 	await(t, "the relay", func() bool { return c.show(service, "ActiveState") == "active" })
 }

@@ -4,7 +4,7 @@
 /** reasons has for each the way on which it strikes ("in" is counted once a
  * datagram, "out" once a receiver), what it means and what helps. */
 export const reasons = {
-  rule: ["in", "No rule of access lets the sender in.", "To let these senders in, add a rule to access."],
+  rule: ["in", "No rule of access lets the sender in.", "If a rule says may: nothing for it, Why? names that rule; if no rule matches, add one to access to let it in."],
   banned: ["in", "The sender is banned.", "A ban holds whatever the rules of access say: udprelay ban --list has them all, udprelay unban ends one."],
   table_full: ["in", "The sender is unknown, and the table of peers is full.", "If these senders use a new port for each datagram, do as for address_full. To take more peers, raise peers.max; if there should not be so many, see who takes the places."],
   address_full: ["in", "The sender is unknown, and its address has as many peers as one may have.", "If these senders use a new port for each datagram, as logger and statsd clients do, write {from: THEIR ADDRESS, may: send} as the first rule of access: they then need no place. To take more peers of one address, raise peers.max_per_address."],
