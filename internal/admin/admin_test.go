@@ -118,7 +118,7 @@ func servingWithin(t *testing.T, c Control, finish time.Duration) (client Client
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() {
-		served <- serve(ctx, listener, &daemonOf{}, c, slog.New(slog.DiscardHandler), testwait.Patience)
+		served <- serve(ctx, listener, &daemonOf{}, c, slog.New(slog.DiscardHandler), finish)
 	}()
 	stopped := false
 	stop = func() {
