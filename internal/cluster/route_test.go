@@ -263,3 +263,29 @@ func TestCloseDoesNotWaitForARouteThatTakesNothing(t *testing.T) {
 		return slices.ContainsFunc(list[1].Stats().Nodes, func(n Node) bool { return n.Name == "node0" && n.Left })
 	})
 }
+
+// The same holds for a NATS server that takes nothing any more.
+func TestCloseDoesNotWaitForANATSServerThatTakesNothing(t *testing.T) {
+	t.Parallel()
+	url, _ := startNATS(t, -1)
+	way := startProxy(t, strings.TrimPrefix(url, "nats://"))
+	n := startNode(t, Options{Name: "stalled", URL: "nats://" + way.listener.Addr().String()})
+	await(t, "it is connected", func() bool { return n.Stats().Connected })
+	way.hold(true)
+	padding := strings.Repeat("x", 1000)
+	await(t, "its queue is full", func() bool {
+		var batch []relay.Datagram
+		for range 50 {
+			batch = append(batch, said(padding))
+		}
+		n.tap.bring(t, batch...)
+		return n.dropped(DropQueueFull) > 0
+	})
+	began := time.Now()
+	n.Close()
+	if took, most := time.Since(began), 700*time.Millisecond; took > most {
+		t.Errorf("want an end within %v; got one of %v", most, took)
+	} else {
+		t.Logf("Close took %v", took)
+	}
+}
