@@ -15,8 +15,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"udprelay/internal/testwait"
 )
 
 // A daemon that is reloaded answers with what it holds.
@@ -102,6 +104,12 @@ func TestATapThatCannotBeIsAFailure(t *testing.T) {
 // it.
 func serving(t *testing.T, c Control) (client Client, stop func()) {
 	t.Helper()
+	return servingWithin(t, c, testwait.Patience)
+}
+
+// servingWithin is serving with another time for requests under way at the stop.
+func servingWithin(t *testing.T, c Control, finish time.Duration) (client Client, stop func()) {
+	t.Helper()
 	name := socketName(t)
 	listener, err := Listen(name)
 	if err != nil {
@@ -109,7 +117,9 @@ func serving(t *testing.T, c Control) (client Client, stop func()) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- Serve(ctx, listener, &daemonOf{}, c, slog.New(slog.DiscardHandler)) }()
+	go func() {
+		served <- serve(ctx, listener, &daemonOf{}, c, slog.New(slog.DiscardHandler), finish)
+	}()
 	stopped := false
 	stop = func() {
 		if cancel(); !stopped {

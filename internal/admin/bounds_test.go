@@ -83,7 +83,7 @@ func TestProbesAreAlwaysAnswered(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() {
-		served <- serveHandler(ctx, listener, onlyFor("", mux), nil, slog.New(slog.DiscardHandler), finishTimeout)
+		served <- serveHandler(ctx, listener, onlyFor("", mux), nil, slog.New(slog.DiscardHandler), testwait.Patience)
 	}()
 	address := listener.Addr().String()
 	get := func(path string) int {

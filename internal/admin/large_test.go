@@ -50,7 +50,7 @@ func TestLargeAnswersAreBounded(t *testing.T) {
 }
 
 // A client that does not read its answer does not hold up the stop of a daemon
-// for as long as what changes something may.
+// for as long as a request that changes something may.
 func TestWhoDoesNotReadHoldsUpNoStop(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -69,7 +69,7 @@ func TestWhoDoesNotReadHoldsUpNoStop(t *testing.T) {
 	served := make(chan error, 1)
 	var log bytes.Buffer
 	go func() {
-		served <- serveHandler(ctx, listener, handler, nil, slog.New(slog.NewTextHandler(&log, nil)), time.Minute)
+		served <- serveHandler(ctx, listener, handler, nil, slog.New(slog.NewTextHandler(&log, nil)), 4*time.Second)
 	}()
 	conn, err := net.Dial("tcp", listener.Addr().String())
 	if err != nil {

@@ -19,17 +19,13 @@ const (
 	readTimeout  = 10 * time.Second
 	writeTimeout = time.Minute
 
-	// What is being done when the daemon stops has so long to finish.
-	finishTimeout = 5 * time.Second
-
-	// What only reads has so long then, for its client may not read the answer.
-	leaveTimeout = time.Second
+	// A request under way when the daemon stops has so long to be answered.
+	finishTimeout = 80 * time.Millisecond
 )
 
 // Serve answers what comes by listener until ctx is cancelled, and closes it.
-// What is being done then is done and answered if that takes no more than 5
-// seconds, or 1 second for what only reads; whoever has not asked by then is not
-// waited for.
+// A request under way then is answered if that takes no more than 80 ms; a client
+// that has not sent its request by then is not waited for.
 //
 // Who may connect may ask for all that is only told. What changes something, or
 // shows payloads, is for root and the user of this process, if the system tells
@@ -54,7 +50,7 @@ func serve(ctx context.Context, listener net.Listener, source Source, control Co
 // serveHandler is Serve for any handler. The context of requests ends with ctx.
 // Owns says who has places of their own, of those who connect to a unix socket.
 func serveHandler(ctx context.Context, listener net.Listener, handler http.Handler, owns func(caller) bool, log *slog.Logger, finish time.Duration) error {
-	counted := &requests{finished: make(chan struct{}), unsent: make(map[net.Conn]bool)}
+	counted := &requests{leave: finish * 3 / 4, finished: make(chan struct{}), unsent: make(map[net.Conn]bool)}
 	places := newPlaces(listener.Addr().String(), owns, log)
 	defer places.stop()
 	server := &http.Server{
@@ -82,9 +78,10 @@ func serveHandler(ctx context.Context, listener net.Listener, handler http.Handl
 		defer close(stopped)
 		listener.Close()
 		counted.end()
+		deadline := time.Now().Add(finish)
 		select {
 		case <-counted.finished:
-			counted.awaitSent()
+			counted.awaitSent(deadline)
 		case <-time.After(finish):
 			log.Warn("a socket is closed before a request is done", "address", listener.Addr().String())
 		}
@@ -115,6 +112,10 @@ type connKey struct{}
 
 // Requests counts those that are being done.
 type requests struct {
+	// leave is how long one that only reads may write once the daemon stops: its
+	// client may not read the answer. It leaves some time to end in order.
+	leave time.Duration
+
 	mu       sync.Mutex
 	under    int
 	unsent   map[net.Conn]bool // those whose answer may not have been sent to its end
@@ -133,7 +134,7 @@ func (r *requests) count(next http.Handler) http.Handler {
 		if request.Method == http.MethodGet || request.Method == http.MethodHead {
 			control := http.NewResponseController(w)
 			stop := context.AfterFunc(request.Context(), func() {
-				_ = control.SetWriteDeadline(time.Now().Add(leaveTimeout))
+				_ = control.SetWriteDeadline(time.Now().Add(r.leave))
 			})
 			defer stop()
 		}
@@ -163,15 +164,15 @@ func (r *requests) note(conn net.Conn, state http.ConnState) {
 }
 
 // awaitSent waits until the ends of answers have been sent, which the server does
-// after the handler has returned. A request that has not come whole delays that, and
-// is not waited for.
-func (r *requests) awaitSent() {
+// after the handler has returned, but no longer than until deadline: a request that
+// has not come whole delays that.
+func (r *requests) awaitSent(deadline time.Time) {
 	sent := func() bool {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		return len(r.unsent) == 0
 	}
-	for deadline := time.Now().Add(leaveTimeout); !sent() && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for ; !sent() && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 	}
 }
 

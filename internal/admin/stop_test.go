@@ -67,7 +67,7 @@ const withoutItsBody = "POST /api/v1/reload HTTP/1.1\r\nHost: x\r\nContent-Lengt
 
 func TestWhoHasNotAskedHoldsUpNoStop(t *testing.T) {
 	for _, text := range []string{"", "P", "POST /api/v1/reload HTTP/1.1\r\nHost:", withoutItsBody} {
-		client, stop := serving(t, &control{})
+		client, stop := servingWithin(t, &control{}, finishTimeout)
 		conn := dial(t, client, text)
 		// They are accepted in order, so that conn is, when this one is answered.
 		if _, err := client.Reload(t.Context()); err != nil {
@@ -77,7 +77,7 @@ func TestWhoHasNotAskedHoldsUpNoStop(t *testing.T) {
 		go func() { stop(); close(stopped) }()
 		select {
 		case <-stopped:
-		case <-time.After(finishTimeout - time.Second): // it is well below what any limit allows
+		case <-time.After(readTimeout / 2): // well below what a limit of requests allows
 			t.Errorf("after %q: want the stop not held up", text)
 			<-stopped
 		}
@@ -139,6 +139,44 @@ func TestAStopDoesNotWaitForEver(t *testing.T) {
 	close(c.leave)
 }
 
+// A flood is a recording that never pauses, and ends with its client.
+type flood struct{ control }
+
+func (f *flood) Tap(_ context.Context, _ Tap, w io.Writer) error {
+	block := make([]byte, 1<<20)
+	for {
+		if _, err := w.Write(block); err != nil {
+			return err
+		}
+	}
+}
+
+// A client that does not read what it has asked for does not delay the stop.
+func TestAStopWaitsForNoReader(t *testing.T) {
+	listener, err := Listen(socketName(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := Client{Socket: listener.Addr().String()}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	served := make(chan error, 1)
+	go func() { served <- Serve(ctx, listener, &daemonOf{}, new(flood), slog.New(slog.DiscardHandler)) }()
+	recording, err := client.Tap(t.Context(), Tap{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer recording.Close()
+	began := time.Now()
+	cancel()
+	if err := <-served; err != nil {
+		t.Errorf("serve: %v", err)
+	}
+	if took, most := time.Since(began), 700*time.Millisecond; took > most {
+		t.Errorf("want a stop within %v, got one of %v", most, took)
+	}
+}
+
 func TestNoRequestBeginsAfterTheEnd(t *testing.T) {
 	r := &requests{finished: make(chan struct{}), unsent: make(map[net.Conn]bool)}
 	if !r.begin(nil) {
@@ -174,7 +212,7 @@ func TestAStopEndsStreamsInOrder(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		served := make(chan error, 1)
 		go func() {
-			served <- serveHandler(ctx, listener, handler, nil, slog.New(slog.DiscardHandler), finishTimeout)
+			served <- serveHandler(ctx, listener, handler, nil, slog.New(slog.DiscardHandler), testwait.Patience)
 		}()
 		response, err := http.Get("http://" + listener.Addr().String())
 		if err != nil {

@@ -138,11 +138,14 @@ func newCluster(r *relay.Relay, options Options, id nodeID) *Cluster {
 }
 
 // Close takes the node out of the cluster. What the relay has delivered before
-// is published, as far as NATS takes it. Questions under way end. It waits for a
+// is published, as far as NATS and the other nodes take it within 80 ms. Questions
+// under way end. It waits for a
 // link that blocks what is being brought, as [relay.Attachment.Bring] does, and
 // for Options.Answer and Options.Shared.
 func (c *Cluster) Close() {
 	c.closing.Do(func() {
+		deadline := time.Now().Add(closePatience)
+		defer time.AfterFunc(closePatience, c.conn.abort).Stop()
 		c.cancel()
 		if c.conn.now() == nil {
 			c.conn.abort()
@@ -150,12 +153,13 @@ func (c *Cluster) Close() {
 		c.attachment.Detach()
 		close(c.stop)
 		c.publishing.Wait()
-		c.conn.FlushTimeout(closePatience) // the others notice if it fails
-		if c.server != nil {
-			drainRoutes(c.server)
+		c.conn.FlushTimeout(time.Until(deadline)) // the others notice if it fails
+		stop := stopServer
+		if c.server != nil && !drainRoutes(c.server, deadline) {
+			stop = abandonServer
 		}
 		c.countSlow()
-		c.disconnect()
+		c.disconnect(stop)
 		c.sayDrops(time.Now(), true)
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 )
 
@@ -140,7 +141,7 @@ func (c *Cluster) connect(ctx context.Context) (err error) {
 		c.conn.abort()
 		close(c.stop)
 		c.publishing.Wait()
-		c.disconnect()
+		c.disconnect(stopServer)
 	}
 	return err
 }
@@ -264,19 +265,17 @@ func (c *Cluster) subscribe(client *nats.Conn, subject string, messages, bytes i
 	return sub, nil
 }
 
-// disconnect ends the connection and the server, and waits for all that they
-// run.
-func (c *Cluster) disconnect() {
+// disconnect ends the connection, and the server by stop.
+func (c *Cluster) disconnect(stop func(*server.Server)) {
 	if c.conn.now() == nil {
 		c.conn.abort()
 	}
-	defer time.AfterFunc(closePatience, c.conn.abort).Stop() // if it was lost just now
 	if client := c.conn.client.Load(); client != nil {
 		client.Close()
 	}
 	c.ended.Wait()
 	c.conn.abort()
 	if c.server != nil {
-		stopServer(c.server)
+		stop(c.server)
 	}
 }

@@ -5,6 +5,7 @@ package cluster
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -221,5 +222,70 @@ func checkPending(t testing.TB, n *testNode) {
 		if r.Pending > most {
 			t.Fatalf("want at most %d bytes waiting for the route to %s; got %d", most, r.RemoteName, r.Pending)
 		}
+	}
+}
+
+// A route that takes nothing does not delay the end of a node, and the others get
+// what it has delivered, and are told that it leaves.
+func TestCloseDoesNotWaitForARouteThatTakesNothing(t *testing.T) {
+	t.Parallel()
+	list := startNodes(t, 2, Options{Secret: []byte("secret")})
+	way := startProxy(t, list[0].Addr().String())
+	far := startNode(t, Options{Name: "far", Secret: []byte("secret"), Routes: []string{way.listener.Addr().String()}})
+	awaitNodes(t, append(list, far)...)
+	way.hold(true)
+	padding := strings.Repeat("x", 1000)
+	sent := 0
+	await(t, "bytes wait for the route", func() bool {
+		var batch []relay.Datagram
+		for range 50 {
+			batch = append(batch, said(fmt.Sprint(sent, " ", padding)))
+			sent++
+		}
+		list[0].tap.bring(t, batch...)
+		await(t, "the other node hears everything", func() bool { return list[1].tap.counted() == sent })
+		return slices.ContainsFunc(list[0].Stats().Routes, func(r Route) bool { return r.Pending > 1<<20 })
+	})
+	port := list[0].Addr().String()
+	began := time.Now()
+	list[0].Close()
+	if took, most := time.Since(began), 700*time.Millisecond; took > most {
+		t.Errorf("want an end within %v; got one of %v", most, took)
+	} else {
+		t.Logf("Close took %v", took)
+	}
+	l, err := net.Listen("tcp4", port)
+	if err != nil {
+		t.Fatalf("want its port free for the next node; got %v", err)
+	}
+	l.Close()
+	await(t, "the others are told", func() bool {
+		return slices.ContainsFunc(list[1].Stats().Nodes, func(n Node) bool { return n.Name == "node0" && n.Left })
+	})
+}
+
+// The same holds for a NATS server that takes nothing any more.
+func TestCloseDoesNotWaitForANATSServerThatTakesNothing(t *testing.T) {
+	t.Parallel()
+	url, _ := startNATS(t, -1)
+	way := startProxy(t, strings.TrimPrefix(url, "nats://"))
+	n := startNode(t, Options{Name: "stalled", URL: "nats://" + way.listener.Addr().String()})
+	await(t, "it is connected", func() bool { return n.Stats().Connected })
+	way.hold(true)
+	padding := strings.Repeat("x", 1000)
+	await(t, "its queue is full", func() bool {
+		var batch []relay.Datagram
+		for range 50 {
+			batch = append(batch, said(padding))
+		}
+		n.tap.bring(t, batch...)
+		return n.dropped(DropQueueFull) > 0
+	})
+	began := time.Now()
+	n.Close()
+	if took, most := time.Since(began), 700*time.Millisecond; took > most {
+		t.Errorf("want an end within %v; got one of %v", most, took)
+	} else {
+		t.Logf("Close took %v", took)
 	}
 }

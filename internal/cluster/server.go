@@ -35,7 +35,7 @@ const (
 	gossipRetries = 24 * 60 * 60
 
 	startPatience = 10 * time.Second
-	closePatience = time.Second
+	closePatience = 80 * time.Millisecond
 )
 
 // routeUser is what nodes call themselves to each other. The NATS protocol
@@ -138,14 +138,26 @@ func awaitServer(ctx context.Context, s *server.Server, log *serverLog) error {
 	return nil
 }
 
-// drainRoutes waits until everything is written to the routes, but not long: a
-// server that shuts down cuts them.
-func drainRoutes(s *server.Server) {
+// drainRoutes waits until everything is written to the routes, at most until
+// deadline, and reports whether it is. A server that shuts down cuts them.
+func drainRoutes(s *server.Server, deadline time.Time) bool {
 	pending := func(r *server.RouteInfo) bool { return r.Pending > 0 }
-	for deadline := time.Now().Add(closePatience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for ; ; time.Sleep(time.Millisecond) {
 		if routes, err := s.Routez(nil); err != nil || !slices.ContainsFunc(routes.Routes, pending) {
-			return
+			return true
 		}
+		if time.Now().After(deadline) {
+			return false
+		}
+	}
+}
+
+// abandonServer has s stop, and waits only until it does not listen any more. A
+// route that takes nothing delays the rest by twice its write deadline.
+func abandonServer(s *server.Server) {
+	go stopServer(s)
+	for s.ClusterAddr() != nil {
+		time.Sleep(time.Millisecond)
 	}
 }
 

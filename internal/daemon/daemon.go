@@ -64,8 +64,8 @@ type daemon struct {
 	sampler *sampler
 	started time.Time
 	ready   atomic.Bool
-	quit    chan struct{} // closed when the relay has stopped
-	loading chan struct{} // holds one while somebody reads the configuration
+	loading chan struct{}   // holds one while somebody reads the configuration
+	beside  context.Context // ends when all but the relay is to end
 
 	reloading    sync.Mutex     // held while what follows changes
 	config       *config.Config // what holds
@@ -173,8 +173,9 @@ func (d *daemon) open(ctx context.Context) error {
 	return nil
 }
 
-// run runs the relay and all that goes with it. What is started last is stopped
-// first, and the relay before the peers and bans are saved for the last time.
+// run runs the relay and all that goes with it. When ctx is cancelled, all but the
+// relay ends first, at once and however stuck its clients are; the relay goes on
+// until then. Last, the peers and bans are saved.
 func (d *daemon) run(ctx context.Context, control net.Listener, saved *state.Snapshot) error {
 	d.noteNames(nil)
 	d.saver = d.restore(saved)
@@ -196,9 +197,9 @@ func (d *daemon) run(ctx context.Context, control net.Listener, saved *state.Sna
 	d.resolve = startResolving(newStatic(d.config, d.relay, net.DefaultResolver, d.log, d.noteNames, saved.Names))
 	d.resolve.wait(ctx, resolveFirst)
 
-	d.quit = make(chan struct{})
-	// Beside is cancelled when the relay stops, which it may do by itself.
 	beside, cancel := context.WithCancel(ctx)
+	defer cancel()
+	d.beside = beside
 	var working sync.WaitGroup
 	working.Go(func() { d.tellManager(beside) })
 	working.Go(func() { d.sayChanges(beside) })
@@ -221,21 +222,32 @@ func (d *daemon) run(ctx context.Context, control net.Listener, saved *state.Sna
 	}
 	context.AfterFunc(beside, func() { d.complain(systemd.Stopping()) })
 
-	err = d.relay.Run(ctx)
-
-	d.node.stop()
-	d.gateway.Close()
-	close(d.quit)
-	cancel()
+	relaying, endRelaying := context.WithCancel(context.WithoutCancel(ctx))
+	defer endRelaying()
+	relayed := make(chan error, 1)
+	go func() {
+		relayed <- d.relay.Run(relaying)
+		cancel() // the socket may have failed
+	}()
+	<-beside.Done()
+	working.Go(d.node.stop)
+	working.Go(d.gateway.Close)
+	working.Go(d.endReloads)
 	working.Wait()
-	d.reloading.Lock()
-	d.stopping = true
-	d.reloading.Unlock()
-	d.resolve.stop()
+	endRelaying()
+	err = <-relayed
 	endSaving()
 	lastSave.Wait()
 	sayTotals(d.log, d.relay)
 	return err
+}
+
+// endReloads has nothing reloaded any more, nor any name looked up.
+func (d *daemon) endReloads() {
+	d.reloading.Lock()
+	d.stopping = true
+	d.reloading.Unlock()
+	d.resolve.stop()
 }
 
 // close closes a relay that has never run.

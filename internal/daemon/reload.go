@@ -97,7 +97,7 @@ func (d *daemon) load() loaded {
 	defer timeout.Stop()
 	select {
 	case d.loading <- struct{}{}:
-	case <-d.quit:
+	case <-d.beside.Done():
 		return loaded{err: errStopping}
 	case <-timeout.C:
 		return loaded{err: errLoading}
@@ -131,7 +131,7 @@ func (d *daemon) load() loaded {
 			<-d.loading
 		}
 		return l
-	case <-d.quit:
+	case <-d.beside.Done():
 		l.err = errStopping
 	case <-timeout.C:
 		l.err = errLoading
@@ -152,7 +152,7 @@ func (d *daemon) reload() (reloaded admin.Reloaded, err error) {
 		return reloaded, errStopping
 	}
 	next, secret := l.config, l.secret
-	opening, cancel := context.WithTimeout(context.Background(), loadWithin)
+	opening, cancel := context.WithTimeout(d.beside, loadWithin)
 	defer cancel()
 	if err := d.openGateway(opening, next, secret, l.certificates); err != nil {
 		return reloaded, err

@@ -221,8 +221,8 @@ func TestStaticPeersChangeAndThoseThatStayMissNothing(t *testing.T) {
 
 func TestNothingIsReloadedAtTheEnd(t *testing.T) {
 	for _, d := range []*daemon{
-		{stopping: true, quit: make(chan struct{})}, // it is read, and then is not applied
-		{stopping: true, quit: closed()},            // the one or the other
+		{stopping: true, beside: context.Background()}, // it is read, and then is not applied
+		{stopping: true, beside: cancelled()},          // the one or the other
 	} {
 		d.log, d.loading = discard, make(chan struct{}, 1)
 		d.options.Load = func() (*config.Config, []config.Warning, error) { return configured(t), nil, nil }
@@ -232,10 +232,10 @@ func TestNothingIsReloadedAtTheEnd(t *testing.T) {
 	}
 }
 
-func closed() chan struct{} {
-	c := make(chan struct{})
-	close(c)
-	return c
+func cancelled() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
 }
 
 // A configuration on a file system that hangs keeps nobody from stopping.

@@ -23,6 +23,10 @@ const (
 	// connection ends.
 	flushWithin = time.Second
 
+	// leaveWithin is how long all of that may take when the gateway is closed:
+	// a stop of the relay must not depend on its clients.
+	leaveWithin = 80 * time.Millisecond
+
 	// lingerWithin is how long a client that goes on sending is then waited for
 	// to take note of the end.
 	lingerWithin = 300 * time.Millisecond
@@ -55,6 +59,10 @@ type wire interface {
 	// wait. Why is told to the client where the protocol has a word for it. Any
 	// goroutine may call it, also again.
 	close(why Reason)
+
+	// abort cuts the connection, also while close waits for the client. Any
+	// goroutine may call it.
+	abort()
 }
 
 // A client is one that is connected, and a [relay.Member] once it is admitted.

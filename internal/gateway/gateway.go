@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"runtime"
@@ -89,13 +90,13 @@ func (o *Options) address(w way) string {
 }
 
 // waits are how long things are waited for.
-type waits struct{ handshake, prove, stuck, linger, vanished time.Duration }
+type waits struct{ handshake, prove, stuck, linger, leave, vanished time.Duration }
 
 // New returns a gateway to r that listens nowhere until [Gateway.Apply].
 func New(r *relay.Relay, log *slog.Logger) *Gateway {
 	g := &Gateway{
 		relay: r, entrance: r.Entrance(), log: log, door: newDoor(), began: time.Now(),
-		waits:      waits{handshake: handshakeWithin, prove: proveWithin, stuck: stuckAfter, linger: lingerWithin, vanished: vanishedAfter},
+		waits:      waits{handshake: handshakeWithin, prove: proveWithin, stuck: stuckAfter, linger: lingerWithin, leave: leaveWithin, vanished: vanishedAfter},
 		handshakes: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		idle:       make(chan struct{}, 1),
 		listeners:  make(map[way]*listener),
@@ -266,8 +267,8 @@ func (g *Gateway) transport(w way) peers.Transport {
 	return peers.WebSocket
 }
 
-// Close ends all connections and returns when they have ended. What waits for
-// clients is sent to those that take it within a second.
+// Close ends all connections and returns when they have ended. Clients have 80 ms
+// to take what waits for them; then their connections are cut.
 func (g *Gateway) Close() {
 	g.applying.Lock()
 	g.closeNow()
@@ -280,7 +281,18 @@ func (g *Gateway) Close() {
 	g.ending = Stopped
 	g.mu.Unlock()
 	g.endAll(Stopped, func(*client) bool { return true })
+	defer time.AfterFunc(g.waits.leave, g.abort).Stop()
 	g.working.Wait()
+}
+
+// abort cuts all connections.
+func (g *Gateway) abort() {
+	g.mu.Lock()
+	list := slices.Collect(maps.Keys(g.clients))
+	g.mu.Unlock()
+	for _, c := range list { // each makes room, with the mutex
+		c.wire.abort()
+	}
 }
 
 // endAll ends the clients for which mine holds.
@@ -301,6 +313,7 @@ func (g *Gateway) serve(c *client) {
 	switch o := g.options.Load(); {
 	case g.ending != 0:
 		c.end(g.ending)
+		defer time.AfterFunc(g.waits.leave, c.wire.abort).Stop() // Close may have cut the others already
 	case o.address(c.way) == "": // turned off since it came
 		c.end(Stopped)
 	default:

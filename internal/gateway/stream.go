@@ -136,6 +136,8 @@ func (s *stream) close(why Reason) {
 	})
 }
 
+func (s *stream) abort() { s.raw.Close() }
+
 // farewell says to the other end that nothing more comes. Were the connection
 // closed while something that it has sent is not read, some systems would throw
 // away there what it has not read yet (RFC 1122, section 4.2.2.13).

@@ -295,6 +295,8 @@ func (w *webSocket) close(why Reason) {
 	})
 }
 
+func (w *webSocket) abort() { w.outlet.abort() }
+
 // farewells are what is told to clients.
 var farewells = [reasons]*fault{
 	NotLetIn:    {websocket.StatusPolicyViolation, "not let in: by a rule of access, a limit of the peers, or a ban"},
