@@ -260,8 +260,9 @@ func (s *session) sayRefusal() {
 	}
 }
 
-// noteReach tells a person that the client has another way to the relay, or that
-// the relay can be reached again.
+// noteReach tells a person, once each time, that the client joins again, and that
+// the relay can be reached again. Of several addresses that fail in turn nothing
+// more is said.
 func (s *session) noteReach() {
 	reach, relay := s.client.Reach(), s.client.Relay()
 	if s.leaving {
@@ -270,17 +271,19 @@ func (s *session) noteReach() {
 	if reach.Silent && !s.silent {
 		s.options.Say("nothing received from " + s.relay + " for a while; joining again from a new port")
 	}
-	if relay != s.relay {
-		s.options.Say("now sending to " + relay)
-		s.relay = relay
-	}
+	over := !reach.Failing && !reach.Silent
 	switch {
-	case s.failing && !reach.Failing && s.client.Health().Received > s.heard:
+	case s.failing && over && s.client.Health().Received > s.heard:
 		s.options.Say(relay + " is reachable again")
 	case s.failing && !reach.Failing:
 		s.options.Say("sending to " + relay + " no longer fails")
-	case s.silent && !reach.Silent && !s.failing:
+	case s.silent && over:
 		s.options.Say("receiving from " + relay + " again")
+	case over && relay != s.relay:
+		s.options.Say("now sending to " + relay)
+	}
+	if over {
+		s.relay = relay
 	}
 	s.failing, s.silent = s.failing && reach.Failing, reach.Silent
 }
