@@ -35,9 +35,10 @@ const (
 // Reach is what a client knows about the way to its relay. It is the zero value
 // for a relay that is reached by a connection, see Client.Lost.
 type Reach struct {
-	Problem error // the last error of the system or the network; nil: there was none
-	Failing bool  // Problem has come lately
-	Silent  bool  // datagrams came regularly before, and none for so long that the client has joined again
+	Problem error  // the last error of the system or the network; nil: there was none
+	At      string // Client.Relay when it came; later the client may have looked the relay up again
+	Failing bool   // Problem has come lately
+	Silent  bool   // datagrams came regularly before, and none for so long that the client has joined again
 }
 
 // A reach decides when a client of UDP has to look its relay up again and take

@@ -45,6 +45,7 @@ func (c *Client) markFailed(err error, payload bool) {
 	}
 	c.joiner.refused(now)
 	c.reach.failed(bare(err), now)
+	c.reach.At = c.relay
 	c.publish()
 	c.mu.Unlock()
 	signal(c.refused)

@@ -81,6 +81,9 @@ func TestARelayIsFollowedToAnotherAddress(t *testing.T) {
 			if got := second.NextPayload(t); got != "to the new one" {
 				t.Errorf("want the payload at the new address; got %q", got)
 			}
+			if got := c.Reach().At; got != first.Addr {
+				t.Errorf("want the errors at %s; got %s", first.Addr, got)
+			}
 			eventually(t, "the outage over", func() bool { return !c.Reach().Failing })
 		})
 	}

@@ -53,7 +53,7 @@ type RefusedError struct {
 	Problem  error             // the last error; nil: over a connection
 	Relay    string            // as client.Client.Relay
 	Lost     bool              // payloads, not only keep-alives
-	Heard    bool              // a datagram has come since, so that there is a relay by now
+	Over     bool              // a datagram has come since, or no error for a while
 	Connects bool              // the relay is reached by a connection
 	Why      *client.LostError // which is lost; nil: another one has been made
 }
@@ -66,11 +66,11 @@ func (e *RefusedError) Error() string {
 		message = e.Why.Error()
 	case e.Connects:
 		message = "the connection to " + e.Relay + " was lost for a while"
-	case unreachable && e.Heard:
+	case unreachable && e.Over:
 		message = "could not reach " + e.Relay + " for a while (" + e.Problem.Error() + ")"
 	case unreachable:
 		message = "cannot reach " + e.Relay + " (" + e.Problem.Error() + ")"
-	case e.Heard:
+	case e.Over:
 		message = "nothing listened for a while at " + e.Relay + " (connection refused)"
 	}
 	if e.Lost {
@@ -256,7 +256,7 @@ func (s *session) sayRefusal() {
 	s.notice = nil
 	if reach := s.client.Reach(); reach.Failing && s.client.Health().Received == s.heard {
 		s.failing = true
-		s.options.Say((&RefusedError{Problem: reach.Problem, Relay: s.client.Relay()}).Error() + "; still trying")
+		s.options.Say((&RefusedError{Problem: reach.Problem, Relay: reach.At}).Error() + "; still trying")
 	}
 }
 
@@ -292,15 +292,19 @@ func (s *session) noteReach() {
 func (s *session) verdict() error {
 	var refused error
 	h, lost, why := s.client.Health(), s.client.Lost(), s.client.ProofError()
+	reach, relay := s.client.Reach(), s.client.Relay()
 	if why != nil && h.PayloadsRefused == 0 {
 		lost, h.Refusing = nil, h.Refusing && lost == nil // it is why the relay ends the connection
 	}
+	if reach.Problem != nil {
+		relay = reach.At
+	}
 	if h.Refusing || h.PayloadsRefused > 0 || lost != nil && lost.TurnedAway {
 		refused = &RefusedError{
-			Problem:  s.client.Reach().Problem,
-			Relay:    s.client.Relay(),
+			Problem:  reach.Problem,
+			Relay:    relay,
 			Lost:     h.PayloadsRefused > 0,
-			Heard:    !h.Refusing && h.Received > s.heard,
+			Over:     !h.Refusing && (h.Received > s.heard || !reach.Failing),
 			Connects: s.client.Connects(),
 			Why:      lost,
 		}
