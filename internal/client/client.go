@@ -52,11 +52,14 @@ var ErrTooLarge = errors.New("too large for one datagram")
 
 // Options are what a caller may choose. The zero value is fine.
 type Options struct {
-	KeepAlive time.Duration // an empty datagram leaves when nothing else did for so long; 0: DefaultKeepAlive
-	Secret    []byte        // what the relay may want to be shown the knowledge of; nil: there is none
-	TLS       *tls.Config   // for tls:// and wss://, see Certificates; nil: whom the system trusts is trusted
+	KeepAlive time.Duration  // an empty datagram leaves when nothing else did for so long; 0: DefaultKeepAlive
+	At        netip.AddrPort // over UDP, where to begin, of the addresses that a name may have; zero: the first
+	Secret    []byte         // what the relay may want to be shown the knowledge of; nil: there is none
+	TLS       *tls.Config    // for tls:// and wss://, see Certificates; nil: whom the system trusts is trusted
 
-	jitter func(time.Duration) time.Duration // for tests; nil: at random
+	jitter   func(time.Duration) time.Duration // for tests; nil: at random
+	resolver *net.Resolver                     // for tests; nil: the default one
+	times    *reachTimes                       // for tests; nil: usualTimes
 }
 
 // Health is what a client knows of its relay. That is little, for UDP has no
@@ -87,10 +90,9 @@ type conn interface {
 type Client struct {
 	// Never change after Dial.
 	conn    conn
-	relay   string      // the address, for people
-	stream  *connection // conn, unless that is a UDP socket
-	remote  netip.AddrPort
-	ctx     context.Context // done: the client is closed
+	stream  *connection                                                  // conn, unless that is a *socket
+	redial  func(ctx context.Context, before netip.Addr) (dialed, error) // looks the relay up again; nil: never
+	ctx     context.Context                                              // done: the client is closed
 	cancel  context.CancelFunc
 	refused chan struct{} // holds one
 	proofs  chan struct{} // holds one
@@ -102,10 +104,15 @@ type Client struct {
 	sending chan struct{}
 
 	mu          sync.Mutex // guards what follows
+	relay       string     // the address, for people
+	remote      netip.AddrPort
+	local       netip.AddrPort
 	joiner      joiner
-	sentPayload bool   // the last datagram sent was none of the client's own
-	away        bool   // the connection is lost
-	unsettled   uint64 // payloads sent over the connection since it began
+	reach       reach
+	sentPayload bool      // the last datagram sent was none of the client's own
+	payloadAt   time.Time // of the last payload that may not have arrived
+	away        bool      // the connection is lost
+	unsettled   uint64    // payloads sent over the connection since it began
 	health      Health
 	released    chan struct{} // closed when Send need not wait any more
 }
@@ -126,17 +133,24 @@ func Dial(ctx context.Context, address string, options Options) (*Client, error)
 	if relay.Scheme != UDP {
 		return dialConnection(ctx, relay, options)
 	}
-	dialed, err := new(net.Dialer).DialContext(ctx, "udp", relay.Host)
+	redial := func(ctx context.Context, before netip.Addr) (dialed, error) {
+		return dialUDP(ctx, options.resolver, relay.Host, before)
+	}
+	var first dialed
+	if options.At.IsValid() {
+		first, err = connectUDP(ctx, options.At.String())
+	} else {
+		first, err = redial(ctx, netip.Addr{})
+	}
 	if err != nil {
 		if dns := (*net.DNSError)(nil); errors.As(err, &dns) {
 			return nil, dns
 		}
 		return nil, fmt.Errorf("connect to %s: %w", relay, bare(err))
 	}
-	socket := dialed.(*net.UDPConn)
-	_ = socket.SetReadBuffer(receiveBuffer) // less is no failure
-	remote := addrPort(socket.RemoteAddr())
-	return start(ctx, socket, remote, options)
+	c := newClient(first.remote.String(), first.remote, options)
+	c.conn, c.local, c.redial = &socket{now: first.conn}, first.local, redial
+	return c.start(ctx)
 }
 
 // addrPort returns addr, of UDP or TCP, as it is written.
@@ -148,16 +162,9 @@ func addrPort(addr net.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(a.AddrPort().Addr().Unmap(), a.AddrPort().Port())
 }
 
-// start makes a client of a connected socket.
-func start(ctx context.Context, socket conn, remote netip.AddrPort, options Options) (*Client, error) {
-	c := newClient(remote.String(), remote, options)
-	c.conn = socket
-	return c.start(ctx)
-}
-
 // newClient returns a client without a connection.
 func newClient(relay string, remote netip.AddrPort, options Options) *Client {
-	return &Client{
+	c := &Client{
 		relay:    relay,
 		remote:   remote,
 		refused:  make(chan struct{}, 1),
@@ -167,6 +174,11 @@ func newClient(relay string, remote netip.AddrPort, options Options) *Client {
 		joiner:   newJoiner(options, time.Now()),
 		released: make(chan struct{}),
 	}
+	c.reach.keepAlive, c.reach.times = c.joiner.keepAlive, usualTimes
+	if options.times != nil {
+		c.reach.times = *options.times
+	}
+	return c
 }
 
 // start begins with the connection that the client has been given, and closes it
@@ -183,12 +195,21 @@ func (c *Client) start(ctx context.Context) (*Client, error) {
 	return c, nil
 }
 
-// RemoteAddr returns the relay's address as it was when the client began.
-func (c *Client) RemoteAddr() netip.AddrPort { return c.remote }
+// RemoteAddr returns the relay's address: over UDP the present one, else that
+// when the client began.
+func (c *Client) RemoteAddr() netip.AddrPort {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.remote
+}
 
-// Relay returns what people know the relay by: its address and port, or how it
-// is reached, such as tcp://relay.example:9000.
-func (c *Client) Relay() string { return c.relay }
+// Relay returns what people know the relay by: its present address and port, or
+// how it is reached, such as tcp://relay.example:9000.
+func (c *Client) Relay() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.relay
+}
 
 // Send sends one datagram; an empty one is a keep-alive. It waits while the
 // system has no room, and while the relay is given a proof that it wants; when
@@ -204,7 +225,7 @@ func (c *Client) Relay() string { return c.relay }
 // comes until it has said so, as payloads may not come twice.
 func (c *Client) Send(payload []byte) error {
 	if len(payload) > MaxPayload {
-		return fmt.Errorf("send %d bytes to %s: %w (at most %d)", len(payload), c.relay, ErrTooLarge, MaxPayload)
+		return fmt.Errorf("send %d bytes to %s: %w (at most %d)", len(payload), c.Relay(), ErrTooLarge, MaxPayload)
 	}
 	for {
 		wait, err := c.send(payload)
@@ -254,22 +275,32 @@ func (c *Client) write(datagram []byte, isPayload bool) error {
 		_, err := c.conn.Write(datagram)
 		switch {
 		case err == nil:
+			if isPayload {
+				c.mu.Lock()
+				c.payloadAt = time.Now()
+				c.mu.Unlock()
+			}
 			return nil
 		case c.ctx.Err() != nil:
 			return net.ErrClosed
 		case err == errAway:
 			c.markAway(isPayload)
 			return nil
-		case isRefused(err) && tries < roomTries:
+		case (isRefused(err) || isLate(err)) && tries < roomTries:
 			// The answer to an earlier datagram: the system hands it out in
 			// place of sending this one, which can now go.
-			c.markRefused(before)
+			c.markFailed(err, before)
+		case isUnreachable(err) && tries == 1:
+			// Perhaps the same: Receive may have emptied the queue of errors.
 		case isFull(err) && tries < roomTries && c.pause(pause):
 			pause *= 2
 		case isTooLarge(err):
-			return fmt.Errorf("send %d bytes to %s: %w", len(datagram), c.relay, ErrTooLarge)
+			return fmt.Errorf("send %d bytes to %s: %w", len(datagram), c.Relay(), ErrTooLarge)
 		default:
-			return fmt.Errorf("send to %s: %w", c.relay, bare(err))
+			if !isFull(err) {
+				c.markFailed(err, false)
+			}
+			return fmt.Errorf("send to %s: %w", c.Relay(), bare(err))
 		}
 	}
 }
@@ -303,15 +334,15 @@ func (c *Client) Receive(buf []byte) (int, error) {
 			c.lostConnection()
 		case err == errBack:
 			c.reconnected()
-		case isRefused(err):
+		case isRefused(err), isUnreachable(err):
 			c.mu.Lock()
 			last := c.sentPayload
 			c.mu.Unlock()
-			c.markRefused(last)
+			c.markFailed(err, last)
 		case isPassing(err):
 			c.pause(receivePause)
 		default:
-			return 0, fmt.Errorf("receive from %s: %w", c.relay, bare(err))
+			return 0, fmt.Errorf("receive from %s: %w", c.Relay(), bare(err))
 		}
 	}
 }
@@ -322,10 +353,18 @@ func (c *Client) heard(datagram []byte) bool {
 	c.health.Received++
 	before := c.joiner.next
 	was := c.joiner.state
-	mine := c.joiner.heard(datagram, time.Now())
+	now := time.Now()
+	mine := c.joiner.heard(datagram, now)
+	silent := c.reach.Silent
+	if c.stream == nil {
+		c.reach.heard(now)
+	}
 	c.publish()
-	changed := was != c.joiner.state || before != c.joiner.next || c.joiner.suspect
+	changed := was != c.joiner.state || before != c.joiner.next || c.joiner.suspect || c.reach.Failing
 	c.mu.Unlock()
+	if silent {
+		signal(c.refused)
+	}
 	if changed {
 		signal(c.wake)
 	}
@@ -401,8 +440,20 @@ func (c *Client) sendDue() time.Time {
 	c.sending <- struct{}{}
 	defer func() { <-c.sending }()
 	c.mu.Lock()
-	datagrams, again := c.joiner.due(time.Now())
+	now, before := time.Now(), c.reach.Reach
+	datagrams, again := c.joiner.due(now)
+	look, samePort, next := c.reach.due(now)
+	changed := before != c.reach.Reach
 	c.mu.Unlock()
+	if changed {
+		signal(c.refused)
+	}
+	if look && c.redial != nil {
+		c.running.Go(func() { c.renew(samePort) })
+	}
+	if !next.IsZero() && next.Before(again) {
+		again = next
+	}
 	failed := uint64(0)
 	for _, d := range datagrams {
 		if err := c.write(d.text, d.payload); err != nil && d.payload {

@@ -8,11 +8,16 @@ func isRefused(err error) bool  { return isOneOf(err, syscall.ECONNREFUSED) }
 func isTooLarge(err error) bool { return isOneOf(err, syscall.EMSGSIZE) }
 func isFull(err error) bool     { return isOneOf(err, syscall.ENOBUFS) }
 
-// isPassing reports whether a receive error says nothing of the next receive:
-// what ICMP brought on the way of an earlier datagram, and want of memory.
+// isUnreachable reports whether err says that datagrams do not get to the relay:
+// what ICMP or the system said of an earlier one.
+func isUnreachable(err error) bool {
+	return isOneOf(err,
+		syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.ENETDOWN, syscall.EHOSTDOWN, syscall.ENOPROTOOPT, syscall.EACCES)
+}
+
+// isPassing reports whether a receive error says nothing of the next receive.
 func isPassing(err error) bool {
 	return isOneOf(err,
-		syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.ENETDOWN, syscall.EHOSTDOWN,
-		syscall.ENETRESET, syscall.ENOPROTOOPT, syscall.EPROTO, syscall.EMSGSIZE, syscall.EACCES, syscall.EPERM,
+		syscall.ENETRESET, syscall.EPROTO, syscall.EMSGSIZE, syscall.EPERM,
 		syscall.ENOBUFS, syscall.ENOMEM, syscall.EAGAIN, syscall.EINTR)
 }

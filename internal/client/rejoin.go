@@ -7,13 +7,32 @@ import "time"
 // What is sent meanwhile waits, for a relay takes it for a proof.
 const askWithin = time.Second
 
+// anew forgets what concerns the connection, or the port, of before.
+func (j *joiner) anew(now time.Time) {
+	j.provedAt, j.cookie, j.roundTrip, j.refusing, j.suspect = time.Time{}, "", 0, false, false
+	j.doubts, j.noDoubt = 0, time.Time{}
+	j.probe(now)
+	j.sentAt = time.Time{} // an empty datagram is due
+}
+
+// renewed begins anew from another port: as another peer, to the relay. Who was
+// not in asks first, and keeps what was not taken.
+func (j *joiner) renewed(now time.Time) {
+	j.anew(now)
+	if j.out() {
+		j.refusals = 0
+		j.enter(asking, now, now)
+		return
+	}
+	j.forget()
+	j.state, j.asked, j.keepUntil = in, false, now.Add(keepFor)
+}
+
 // connected begins anew over a connection. Who gave the relay a proof over the
 // one before, and was not let in, gives it another one; what is kept of the
 // user's was never taken.
 func (j *joiner) connected(now time.Time) {
-	j.provedAt, j.cookie, j.roundTrip, j.refusing, j.suspect = time.Time{}, "", 0, false, false
-	j.doubts, j.noDoubt = 0, time.Time{}
-	j.probe(now)
+	j.anew(now)
 	if j.state != waiting {
 		j.keepUntil, j.asked = now.Add(keepFor), false
 	}
@@ -21,7 +40,6 @@ func (j *joiner) connected(now time.Time) {
 		j.enter(waiting, now, now.Add(askWithin))
 	}
 	j.unconnected = false
-	j.sentAt = time.Time{} // an empty datagram is due
 }
 
 // disconnected notes that the connection is lost. A relay that wanted a proof

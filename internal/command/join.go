@@ -69,6 +69,14 @@ the input ends, the exit code is 69. For this join stays 100 milliseconds after
 the end of the input; give a relay further away, which may want a proof, more
 time with --wait 1s.
 
+join also reports, once, that the host cannot be reached, and that it can be
+reached again. While errors last for more than ten seconds it looks the name up
+again, and sends to the new address if there is one. It takes a new source port,
+too, if the host is unreachable, or if datagrams came regularly before and then
+none for at least 30 seconds, three keep-alives and eight times the usual pause:
+a NAT on the way may have lost its entry. To the relay that is a new peer, so
+each further try waits twice as long.
+
 Where no UDP gets through, and the relay has a gateway: tcp://HOST:PORT,
 tls://HOST:PORT, ws://HOST:PORT/PATH and wss://HOST:PORT/PATH reach it by TCP, TLS
 and WebSocket. If the first connection cannot be made, the exit code is 69 at
@@ -189,6 +197,8 @@ func refusedHint(refused *stream.RefusedError) string {
 		return refused.Why.Hint
 	case refused.Connects:
 		return "it is there again; send again what was lost"
+	case refused.Problem != nil && !client.IsRefused(refused.Problem):
+		return "is that host running, and is there a way to it from here?"
 	}
 	return "is the relay running there? start one with: udprelay serve"
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net/netip"
 	"os"
 	"os/signal"
 	"strconv"
@@ -143,7 +144,8 @@ func replay(ctx context.Context, world World, c *cli.Context, player *capture.Pl
 
 // A replayTarget is where a file is played to.
 type replayTarget struct {
-	address string
+	address string         // as it was given
+	at      netip.AddrPort // the first address that was found; zero: none yet
 	plain   bool
 	secret  []byte
 
@@ -152,7 +154,8 @@ type replayTarget struct {
 	plains  []*capture.PlainSender
 }
 
-// dial opens a socket. All go to the address that the first one found.
+// dial opens a socket. All go to the address that the first one found, until a
+// client has to look the relay up again.
 func (t *replayTarget) dial(ctx context.Context) (capture.Sender, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -165,11 +168,13 @@ func (t *replayTarget) dial(ctx context.Context) (capture.Sender, error) {
 		t.plains = append(t.plains, sender)
 		return sender, nil
 	}
-	relay, err := client.Dial(ctx, t.address, client.Options{Secret: t.secret})
+	relay, err := client.Dial(ctx, t.address, client.Options{At: t.at, Secret: t.secret})
 	if err != nil {
 		return nil, &unreachable{err, ""}
 	}
-	t.address = relay.RemoteAddr().String()
+	if !t.at.IsValid() {
+		t.at = relay.RemoteAddr()
+	}
 	t.clients = append(t.clients, relay)
 	return joinedSender{relay, t, len(t.clients) == 1}, nil
 }
@@ -177,11 +182,15 @@ func (t *replayTarget) dial(ctx context.Context) (capture.Sender, error) {
 // verdict returns the error of what was lost, as far as it is known.
 func (t *replayTarget) verdict(played capture.Played) error {
 	var refused, lost uint64
+	var problem error
 	var shutOut *client.ProofError
 	for _, c := range t.clients {
 		health := c.Health()
 		refused += health.PayloadsRefused
 		lost += health.PayloadsLost
+		if why := c.Reach().Problem; why != nil && !client.IsRefused(why) {
+			problem = why
+		}
 		if why := c.ProofError(); why != nil {
 			shutOut = why
 		}
@@ -194,6 +203,8 @@ func (t *replayTarget) verdict(played capture.Played) error {
 		return t.shutOut(shutOut)
 	case played.Failed > 0:
 		return &unreachable{fmt.Errorf("%d datagrams could not be sent: %w", played.Failed, played.FirstErr), ""}
+	case refused > 0 && problem != nil:
+		return &unreachable{fmt.Errorf("%s could not be reached (%w); datagrams were lost", t.address, problem), ""}
 	case refused > 0:
 		return &unreachable{fmt.Errorf("%s refused datagrams %d times: nothing listens there", t.address, refused), "is the relay running there? start one with: udprelay serve"}
 	case lost > 0:

@@ -15,16 +15,17 @@ import (
 	"udprelay/internal/admin"
 	"udprelay/internal/banlist"
 	"udprelay/internal/cluster"
+	"udprelay/internal/dnstest"
 	"udprelay/internal/state"
 )
 
 // Another node may ask as soon as this one is there, while the start waits for
 // names.
 func TestAStartingNodeAnswers(t *testing.T) {
-	z := newZone(t)
-	z.silence("dead.example")
+	z := dnstest.New(t)
+	z.Silence("dead.example")
 	before := net.DefaultResolver
-	net.DefaultResolver = z.resolver()
+	net.DefaultResolver = z.Resolver()
 	t.Cleanup(func() { net.DefaultResolver = before })
 	a := startNode(t, "a")
 	b := startNode(t, "b", keyed("cluster.routes", a.route(t)), keyed("peers.static", "dead.example:2055"))

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"udprelay/internal/config"
+	"udprelay/internal/dnstest"
 	"udprelay/internal/state"
 	"udprelay/internal/testwait"
 	"udprelay/peers"
@@ -24,14 +25,14 @@ import (
 // A setting is a relay that runs, with static peers that a zone resolves.
 type setting struct {
 	*static
-	zone  *zone
+	zone  *dnstest.Zone
 	relay *relay.Relay
 	log   *lockedBuffer
 	noted []state.Name // the addresses that names have
 }
 
 func newSetting(t *testing.T, listenOn string, static ...string) *setting {
-	s := &setting{zone: newZone(t), log: new(lockedBuffer)}
+	s := &setting{zone: dnstest.New(t), log: new(lockedBuffer)}
 	wanted, err := parseWanted(t.Context(), listenOn)
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +59,7 @@ func newSetting(t *testing.T, listenOn string, static ...string) *setting {
 	for _, address := range static {
 		cfg.Peers.Static = append(cfg.Peers.Static, config.StaticPeer{Address: address})
 	}
-	s.static = newStatic(cfg, s.relay, s.zone.resolver(), slog.New(slog.NewTextHandler(s.log, nil)), func(names []state.Name) { s.noted = names }, nil)
+	s.static = newStatic(cfg, s.relay, s.zone.Resolver(), slog.New(slog.NewTextHandler(s.log, nil)), func(names []state.Name) { s.noted = names }, nil)
 	return s
 }
 
@@ -85,7 +86,7 @@ func (s *setting) resolveAll(t *testing.T) { s.resolve(t.Context(), s.names()) }
 func TestANameBecomesOneStaticPeer(t *testing.T) {
 	s := newSetting(t, ":0", "collector.example:2055", "127.0.0.1:9")
 	s.want(t, "127.0.0.1:9")
-	s.zone.set("collector.example", "127.0.0.7", "127.0.0.8", "::1")
+	s.zone.Set("collector.example", "127.0.0.7", "127.0.0.8", "::1")
 	s.resolveAll(t)
 	got := s.addresses()
 	if len(got) != 2 || !strings.HasSuffix(got[1], ":2055") && !strings.HasSuffix(got[0], ":2055") {
@@ -96,7 +97,7 @@ func TestANameBecomesOneStaticPeer(t *testing.T) {
 func TestANameYieldsAddressesThatTheSocketCanReach(t *testing.T) {
 	for listenOn, want := range map[string]string{"127.0.0.1:0": "127.0.0.7:2055", "[::1]:0": "[::1]:2055"} {
 		s := newSetting(t, listenOn, "collector.example:2055")
-		s.zone.set("collector.example", "::1", "127.0.0.7")
+		s.zone.Set("collector.example", "::1", "127.0.0.7")
 		s.resolveAll(t)
 		s.want(t, want)
 	}
@@ -104,20 +105,20 @@ func TestANameYieldsAddressesThatTheSocketCanReach(t *testing.T) {
 
 func TestAStaticPeerFollowsItsName(t *testing.T) {
 	s := newSetting(t, "127.0.0.1:0", "collector.example:2055")
-	s.zone.set("collector.example", "127.0.0.7")
+	s.zone.Set("collector.example", "127.0.0.7")
 	s.resolveAll(t)
 	s.want(t, "127.0.0.7:2055")
-	s.zone.set("collector.example", "127.0.0.8")
+	s.zone.Set("collector.example", "127.0.0.8")
 	s.resolveAll(t)
 	s.want(t, "127.0.0.8:2055")
 }
 
 func TestAnotherOrderOfAddressesChangesNothing(t *testing.T) {
 	s := newSetting(t, "127.0.0.1:0", "collector.example:2055")
-	s.zone.set("collector.example", "127.0.0.8")
+	s.zone.Set("collector.example", "127.0.0.8")
 	s.resolveAll(t)
 	for _, order := range [][]string{{"127.0.0.7", "127.0.0.8"}, {"127.0.0.8", "127.0.0.7"}, {"127.0.0.9", "127.0.0.7", "127.0.0.8"}} {
-		s.zone.set("collector.example", order...)
+		s.zone.Set("collector.example", order...)
 		s.resolveAll(t)
 		s.want(t, "127.0.0.8:2055")
 	}
@@ -125,9 +126,9 @@ func TestAnotherOrderOfAddressesChangesNothing(t *testing.T) {
 
 func TestANameThatFailsKeepsItsAddressAndIsSaidOnce(t *testing.T) {
 	s := newSetting(t, "127.0.0.1:0", "collector.example:2055", "never.example:1")
-	s.zone.set("collector.example", "127.0.0.7")
+	s.zone.Set("collector.example", "127.0.0.7")
 	s.resolveAll(t)
-	s.zone.set("collector.example")
+	s.zone.Set("collector.example")
 	for range 3 {
 		s.resolveAll(t)
 		s.want(t, "127.0.0.7:2055")
@@ -143,10 +144,10 @@ func TestANameThatFailsKeepsItsAddressAndIsSaidOnce(t *testing.T) {
 		}
 	}
 	// When it resolves again and fails again, that is news.
-	s.zone.set("collector.example", "127.0.0.9")
+	s.zone.Set("collector.example", "127.0.0.9")
 	s.resolveAll(t)
 	s.want(t, "127.0.0.9:2055")
-	s.zone.set("collector.example")
+	s.zone.Set("collector.example")
 	s.resolveAll(t)
 	if got := strings.Count(s.log.String(), `peer=collector.example:2055 error=`); got != 2 {
 		t.Errorf("the log says %d times that collector.example fails, want 2:\n%s", got, s.log)
@@ -156,12 +157,12 @@ func TestANameThatFailsKeepsItsAddressAndIsSaidOnce(t *testing.T) {
 func TestNamesAreLookedUpAgain(t *testing.T) {
 	s := newSetting(t, "127.0.0.1:0", "collector.example:2055")
 	s.every = time.Millisecond
-	s.zone.set("collector.example", "127.0.0.7")
+	s.zone.Set("collector.example", "127.0.0.7")
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { s.run(ctx, make(chan struct{})) })
 	s.await(t, "127.0.0.7:2055")
-	s.zone.set("collector.example", "127.0.0.8")
+	s.zone.Set("collector.example", "127.0.0.8")
 	s.await(t, "127.0.0.8:2055")
 	cancel()
 	running.Wait()
@@ -169,12 +170,12 @@ func TestNamesAreLookedUpAgain(t *testing.T) {
 
 func TestASilentNameServerHoldsUpNobody(t *testing.T) {
 	s := newSetting(t, "127.0.0.1:0", "dead.example:1", "collector.example:2055")
-	s.zone.silence("dead.example")
-	s.zone.set("collector.example", "127.0.0.7")
+	s.zone.Silence("dead.example")
+	s.zone.Set("collector.example", "127.0.0.7")
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { s.run(ctx, make(chan struct{})) })
-	testwait.Until(t, func() bool { return s.zone.questions("dead.example") > 0 }, "want a question about dead.example")
+	testwait.Until(t, func() bool { return s.zone.Questions("dead.example") > 0 }, "want a question about dead.example")
 	s.await(t, "127.0.0.7:2055") // another name
 	var clients [2]*net.UDPConn  // and the datapath
 	for i := range clients {
@@ -203,7 +204,7 @@ func TestASilentNameServerHoldsUpNobody(t *testing.T) {
 func TestTheRelayIsNoStaticPeerOfItselfAndThatIsSaidOnce(t *testing.T) {
 	s := newSetting(t, "127.0.0.1:0", "self.example:1", "127.0.0.1:9")
 	self := s.relay.Addr()
-	s.zone.set("self.example", self.Addr().String())
+	s.zone.Set("self.example", self.Addr().String())
 	s.entries[0].port = self.Port()
 	for range 3 {
 		s.resolveAll(t)

@@ -16,14 +16,15 @@ import (
 // A room is a relay with a session at it, whose streams are in the hands of
 // the test.
 type room struct {
-	relay *relaytest.Relay
-	peer  netip.AddrPort // the session
-	in    *io.PipeWriter // what it reads
-	out   *bufio.Reader  // what it writes
-	outR  *os.File
-	said  chan string
-	ended chan error
-	stop  context.CancelFunc
+	relay  *relaytest.Relay
+	peer   netip.AddrPort // the session
+	client *client.Client // its
+	in     *io.PipeWriter // what it reads
+	out    *bufio.Reader  // what it writes
+	outR   *os.File
+	said   chan string
+	ended  chan error
+	stop   context.CancelFunc
 }
 
 // enter starts a session; options without In and Out get pipes.
@@ -48,6 +49,7 @@ func enter(t *testing.T, address string, options Options) *room {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.client = c
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

@@ -47,24 +47,30 @@ type Options struct {
 	Say      func(message string) // takes what a person should know at once; not called after Run returned
 }
 
-// A RefusedError says that datagrams were refused and, as far as one can know,
-// lost.
+// A RefusedError says that datagrams were refused, or could not be delivered,
+// and, as far as one can know, lost.
 type RefusedError struct {
+	Problem  error             // the last error; nil: over a connection
 	Relay    string            // as client.Client.Relay
 	Lost     bool              // payloads, not only keep-alives
-	Heard    bool              // a datagram has come since, so that there is a relay by now
+	Over     bool              // a datagram has come since, or no error for a while
 	Connects bool              // the relay is reached by a connection
 	Why      *client.LostError // which is lost; nil: another one has been made
 }
 
 func (e *RefusedError) Error() string {
 	message := "nothing listens at " + e.Relay + " (connection refused)"
+	unreachable := e.Problem != nil && !client.IsRefused(e.Problem)
 	switch {
 	case e.Why != nil:
 		message = e.Why.Error()
 	case e.Connects:
 		message = "the connection to " + e.Relay + " was lost for a while"
-	case e.Heard:
+	case unreachable && e.Over:
+		message = "could not reach " + e.Relay + " for a while (" + e.Problem.Error() + ")"
+	case unreachable:
+		message = "cannot reach " + e.Relay + " (" + e.Problem.Error() + ")"
+	case e.Over:
 		message = "nothing listened for a while at " + e.Relay + " (connection refused)"
 	}
 	if e.Lost {
@@ -108,6 +114,10 @@ type session struct {
 	notice  <-chan time.Time
 	leaving bool // the error at the end, which is near, says it
 
+	relay   string // where the client sends to, as far as a person has been told
+	failing bool   // it has been said that the relay cannot be reached
+	silent  bool   // it has been said that nothing comes
+
 	said *client.LostError // what a person has been told; nil: there is a connection, as far as is known
 
 	unproven bool // lines were not sent, for the relay did not accept a proof
@@ -129,6 +139,7 @@ func Run(ctx context.Context, c *client.Client, options Options) error {
 	s := &session{
 		client:  c,
 		options: options,
+		relay:   c.Relay(),
 		unsent:  unsent{say: options.Say, mode: options.Mode},
 		printed: make(chan struct{}),
 	}
@@ -221,41 +232,79 @@ func (s *session) noteProof() {
 	s.shutOut = why != nil
 }
 
-// noteRefusal arranges that a person hears of it, once until a datagram comes.
+// noteRefusal arranges that a person hears of a relay that cannot be reached.
 func (s *session) noteRefusal() {
 	if s.client.Connects() {
 		s.noteConnection()
 		return
 	}
-	if received := s.client.Health().Received; !s.noticed || received > s.heard {
+	s.noteReach()
+	reach, received := s.client.Reach(), s.client.Health().Received
+	if reach.Failing && (!s.noticed || received > s.heard) {
 		s.noticed, s.heard = true, received
-		if !s.leaving {
+		if !s.leaving && !s.failing {
 			s.notice = time.After(noticeDelay)
 		}
 	}
 }
 
 func (s *session) sayRefusal() {
-	switch {
-	case s.client.Connects():
+	if s.client.Connects() {
 		s.sayLost()
-	case s.client.Health().Received == s.heard:
-		s.options.Say((&RefusedError{Relay: s.client.Relay()}).Error() + "; still trying")
+		return
 	}
+	s.notice = nil
+	if reach := s.client.Reach(); reach.Failing && s.client.Health().Received == s.heard {
+		s.failing = true
+		s.options.Say((&RefusedError{Problem: reach.Problem, Relay: reach.At}).Error() + "; still trying")
+	}
+}
+
+// noteReach tells a person, once each time, that the client joins again, and that
+// the relay can be reached again. Of several addresses that fail in turn nothing
+// more is said.
+func (s *session) noteReach() {
+	reach, relay := s.client.Reach(), s.client.Relay()
+	if s.leaving {
+		return
+	}
+	if reach.Silent && !s.silent {
+		s.options.Say("nothing received from " + s.relay + " for a while; joining again from a new port")
+	}
+	over := !reach.Failing && !reach.Silent
+	switch {
+	case s.failing && over && s.client.Health().Received > s.heard:
+		s.options.Say(relay + " is reachable again")
+	case s.failing && !reach.Failing:
+		s.options.Say("sending to " + relay + " no longer fails")
+	case s.silent && over:
+		s.options.Say("receiving from " + relay + " again")
+	case over && relay != s.relay:
+		s.options.Say("now sending to " + relay)
+	}
+	if over {
+		s.relay = relay
+	}
+	s.failing, s.silent = s.failing && reach.Failing, reach.Silent
 }
 
 // verdict is the error of a session whose input has ended.
 func (s *session) verdict() error {
 	var refused error
 	h, lost, why := s.client.Health(), s.client.Lost(), s.client.ProofError()
+	reach, relay := s.client.Reach(), s.client.Relay()
 	if why != nil && h.PayloadsRefused == 0 {
 		lost, h.Refusing = nil, h.Refusing && lost == nil // it is why the relay ends the connection
 	}
+	if reach.Problem != nil {
+		relay = reach.At
+	}
 	if h.Refusing || h.PayloadsRefused > 0 || lost != nil && lost.TurnedAway {
 		refused = &RefusedError{
-			Relay:    s.client.Relay(),
+			Problem:  reach.Problem,
+			Relay:    relay,
 			Lost:     h.PayloadsRefused > 0,
-			Heard:    !h.Refusing && h.Received > s.heard,
+			Over:     !h.Refusing && (h.Received > s.heard || !reach.Failing),
 			Connects: s.client.Connects(),
 			Why:      lost,
 		}

@@ -1,4 +1,5 @@
-package daemon
+// Package dnstest is a name server for tests.
+package dnstest
 
 import (
 	"context"
@@ -10,8 +11,8 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// A zone is a DNS server on loopback, which the real resolver asks.
-type zone struct {
+// A Zone is a DNS server on loopback, which the real resolver asks.
+type Zone struct {
 	addr string
 
 	mu     sync.Mutex
@@ -22,12 +23,13 @@ type zone struct {
 	gone   bool
 }
 
-func newZone(t *testing.T) *zone {
+// New returns a server that lasts as long as the test.
+func New(t testing.TB) *Zone {
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	z := &zone{addr: conn.LocalAddr().String(), names: map[string][]netip.Addr{}, silent: map[string]bool{}, asked: map[string]int{}}
+	z := &Zone{addr: conn.LocalAddr().String(), names: map[string][]netip.Addr{}, silent: map[string]bool{}, asked: map[string]int{}}
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		buffer := make([]byte, 1500)
@@ -49,8 +51,8 @@ func newZone(t *testing.T) *zone {
 	return z
 }
 
-// set makes name stand for addrs; none: the name does not exist.
-func (z *zone) set(name string, addrs ...string) {
+// Set makes name stand for addrs; none: the name does not exist.
+func (z *Zone) Set(name string, addrs ...string) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	delete(z.names, name)
@@ -59,23 +61,24 @@ func (z *zone) set(name string, addrs ...string) {
 	}
 }
 
-// silence makes questions about name go without an answer.
-func (z *zone) silence(name string) {
+// Silence makes questions about name go without an answer.
+func (z *Zone) Silence(name string) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	z.silent[name] = true
 }
 
-func (z *zone) questions(name string) int {
+// Questions returns how often name was asked about.
+func (z *Zone) Questions(name string) int {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	return z.asked[name]
 }
 
-// resolver is Go's own, with z for its server. A look-up that is cancelled goes
+// Resolver is Go's own, with z for its server. A look-up that is cancelled goes
 // on inside of it until the server answers or five seconds have passed, so the
 // end of z takes its connections away.
-func (z *zone) resolver() *net.Resolver {
+func (z *Zone) Resolver() *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		z.mu.Lock()
 		defer z.mu.Unlock()
@@ -90,7 +93,7 @@ func (z *zone) resolver() *net.Resolver {
 	}}
 }
 
-func (z *zone) close() {
+func (z *Zone) close() {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	z.gone = true
@@ -99,7 +102,7 @@ func (z *zone) close() {
 	}
 }
 
-func (z *zone) answer(t *testing.T, question []byte) []byte {
+func (z *Zone) answer(t testing.TB, question []byte) []byte {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	var message dnsmessage.Message
