@@ -93,6 +93,14 @@ func memoryOf(pid int) (now, most uint64, err error) {
 // queueDrops returns how many datagrams the sockets of the relay have dropped,
 // as the table of its network namespace says. False: it is not there.
 func queueDrops(pid int, relay netip.AddrPort) (drops uint64, ok bool) {
+	// The kernel may pass over a socket while others come and go, so look again.
+	for try := 0; try < 5 && !ok; try++ {
+		drops, ok = lookForDrops(pid, relay)
+	}
+	return drops, ok
+}
+
+func lookForDrops(pid int, relay netip.AddrPort) (drops uint64, ok bool) {
 	for _, table := range []string{"udp", "udp6"} {
 		file, err := os.Open(fmt.Sprintf("/proc/%d/net/%s", pid, table))
 		if err != nil {
