@@ -43,9 +43,7 @@ type account struct {
 	history [talkSpan]uint32 // new payloads of the last windows, see talks
 
 	trial     trialKind
-	tried     trialKind // the last one that could not decide
-	brought   uint64    // a bit for each payload of the sample
-	recurring recurringCounts
+	brought   uint64 // a bit for each payload of the sample
 	circling  circlingCounts
 	notBefore int64 // there is no trial before that
 	tries     int   // trials in a row that could not decide
@@ -113,7 +111,7 @@ func average(mean *float64, count uint32, missed int64) {
 // to find out why.
 func (a *account) suspicious(now int64) bool {
 	return a.standing == watched && now >= a.notBefore &&
-		a.repeatRate >= suspectRate && a.overdue(now)
+		a.repeatRate >= suspectRate && sustained(a.busy) && a.overdue(now)
 }
 
 // overdue reports whether the peer was not cleared lately, or brings far more
@@ -123,7 +121,7 @@ func (a *account) overdue(now int64) bool {
 }
 
 // quiet returns how long the peer must be quiet to be released.
-func (a *account) quiet() int64 { return min(max(firstQuiet, 2*a.lag)<<min(a.cuts-1, 8), longestCut) }
+func (a *account) quiet() int64 { return min(firstQuiet<<min(a.cuts-1, 8), longestCut) }
 
 // returns reports whether a payload that the peer brings, and which has come
 // before, is one that it was given.

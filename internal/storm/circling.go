@@ -315,7 +315,8 @@ func (t *circlingTrial) judge(w *Watch, complete bool) {
 // convict cuts the peer, or has a second trial confirm it.
 func (t *circlingTrial) convict(w *Watch, a *account) {
 	if (!t.alone() || t.survive) && a.strikes == 0 {
-		w.confirm(a)
+		a.strikes++
+		a.trial, a.standing = none, watched
 		return
 	}
 	a.lag = t.gap

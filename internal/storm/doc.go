@@ -13,11 +13,10 @@
 // produces them, and is cleared for ten minutes. A peer that brings the others,
 // but none of those, returns what it is given, and is cut.
 //
-// There are three kinds of trial. A sampled one takes its sample from new
+// There are two kinds of trial. A sampled one takes its sample from new
 // payloads of origins without repeats, see sampled.go. If there are few of
-// them, a recurring one takes it from the payloads that come again and again,
-// if these are many and each rests for a while, see recurring.go. Otherwise a
-// circling one withholds one of these payloads, see circling.go. Some suspects need no trial: those that bring nothing of the
+// them, a circling one withholds one of the payloads that come again and again,
+// see circling.go. Some suspects need no trial: those that bring nothing of the
 // new payloads they are given, and those that bring each payload once, while
 // all of them come from suspects.
 //
@@ -30,12 +29,10 @@
 // # Guarantees
 //
 //   - If no payload comes from two origins, nothing is dropped.
-//   - A peer with fewer than some 40 repeats per second, or 20 at once, is never
-//     tried or cut.
+//   - A peer with fewer than some 40 repeats per second is never tried or cut.
 //   - A trial withholds at most 8 payloads of a sample of 32, and 16 of 64 if a
-//     suspect returns some of it, or 6 of 24 payloads that come again and again,
-//     each for some three rounds, or one for a time in which 0.09 s of all
-//     repeats come; mostly far less, for it ends when all suspects are
+//     suspect returns some of it, or one payload for a time in which 0.09 s of
+//     all repeats come; mostly far less, for it ends when all suspects are
 //     cleared.
 //   - Memory is fixed: a table of 1 MiB, counters of 32 KiB, and 1024 accounts of
 //     peers, which are forgotten after 10 minutes. Only events are allocated.
@@ -56,13 +53,9 @@
 // in a row, and goes on with most others, is cut by mistake. If there is but
 // that payload, and it brings it again, it is acquitted at once.
 //
-// If few new payloads come into a ring, several relays withhold some of the same
-// payloads at once, which proves nothing to the others. They have to repeat
-// their trials, which may take two and a half round trips more. Two such rings
-// that share a relay may go on for longer: what one relay withholds still goes
-// round in the other ring. And where a loop multiplies what comes, so that a
-// relay cannot keep up before three round trips are over, what is lost hides
-// what is missing.
+// A loop with fewer than some 50 new payloads per second, and a round trip of
+// 0.3 s or more, is cut late, or not at all: each payload comes too rarely to
+// be missed.
 //
 // A round trip must be shorter than 6 s, and than the time in which 65,536
 // different payloads come.

@@ -191,87 +191,6 @@ func init() {
 	}
 }
 
-// Each is honest traffic of many payloads that come again and again, after a
-// while. It runs longer, for little comes.
-var recurringly = []struct {
-	name  string
-	build func(s *sim, r *simRelay, end int64)
-}{
-	{"40 states of two peers, each 0.5 s", slowStates(2, 40, 500*millisecond)},
-	{"200 states of three peers, each 2 s", slowStates(3, 200, 2*second)},
-	{"60 states of twelve peers, each 5 s", slowStates(12, 60, 5*second)},
-	{"20 states of two peers, each 0.2 s", slowStates(2, 20, 200*millisecond)},
-	{"40 states of two peers, all at once each second", burstsOfStates(2, 40, second)},
-	{"20 states of five peers, all at once each 3 s", burstsOfStates(5, 20, 3*second)},
-	{"3 states of twenty peers, all at once each 5 s", burstsOfStates(20, 3, 5*second)},
-	{"two peers that answer 40 requests, in turn, 100 per second", func(s *sim, r *simRelay, end int64) {
-		client := r.clients(1)[0]
-		n := uint64(0)
-		for range 2 {
-			var p *peers.Peer
-			p = r.connect(func(payloads []uint64) {
-				for _, payload := range payloads {
-					if payload>>32 == 5 {
-						r.sim.after(r.sim.jitter(2*millisecond), func() { r.arrive(p, 6<<32+payload&0xff) })
-					}
-				}
-			})
-		}
-		r.sends(client, 10*millisecond, 0, end, func() uint64 { n++; return 5<<32 + n%40 })
-	}},
-}
-
-// slowStates lets so many peers send the same states, each every so often.
-func slowStates(count, states int, every int64) func(s *sim, r *simRelay, end int64) {
-	return func(s *sim, r *simRelay, end int64) {
-		for i, p := range r.clients(count) {
-			for n := range states {
-				r.sends(p, every, int64(n)*every/int64(states)+int64(i)*millisecond, end, always(uint64(n)))
-			}
-		}
-		r.clients(1)
-	}
-}
-
-// burstsOfStates lets so many peers send the same states all at once, every so
-// often.
-func burstsOfStates(count, states int, every int64) func(s *sim, r *simRelay, end int64) {
-	return func(s *sim, r *simRelay, end int64) {
-		for i, p := range r.clients(count) {
-			for at := int64(i) * 10 * millisecond; at < end; at += every {
-				s.after(at, func() {
-					for n := range states {
-						r.arrive(p, uint64(n))
-					}
-				})
-			}
-		}
-		r.clients(1)
-	}
-}
-
-func TestHonestTrafficThatRecursLosesNextToNothing(t *testing.T) {
-	for _, test := range recurringly {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			for seed := range seeds(3) {
-				s := newSim(seed)
-				r := s.newRelay(true, 30)
-				r.watch = newWatch(seed + 100)
-				const end = 120 * second
-				test.build(s, r, end)
-				s.run(end + second)
-				r.costs(t, 2, 200) // the first one may be while all is still new
-				if t.Failed() {
-					t.Logf("seed %d", seed)
-					r.log(t)
-					return
-				}
-			}
-		})
-	}
-}
-
 // costs checks that each honest peer was in so many trials at most, was never
 // silent for long, and lost one datagram in so many at most.
 func (r *simRelay) costs(t *testing.T, trials, oneIn int) {
@@ -348,20 +267,6 @@ var changing = []struct {
 	{"one state of three peers that changes each 0.3 s", states(3, 1, 200, func(_ int, now int64) uint64 { return uint64(now / (300 * millisecond)) })},
 	{"six commands of four peers, each for 0.4 s", states(4, 1, 120, func(_ int, now int64) uint64 { return hashOf(uint64(now/(400*millisecond))) % 6 })},
 	{"20 states of three peers that change one by one", states(3, 20, 30, func(i int, now int64) uint64 { return uint64((now + hashed(i)) / (3 * second)) })},
-	{"60 states of two peers, each 0.4 s, that change one by one", func(s *sim, r *simRelay, end int64) {
-		for i, p := range r.clients(2) {
-			for n := range 60 {
-				r.sends(p, 400*millisecond, int64(7*n+i)*millisecond, end, func() uint64 { return uint64(n)<<32 + uint64((s.now+hashed(n))/(5*second)) })
-			}
-		}
-	}},
-	{"40 states of three peers, each 0.3 s, that all change each 2 s", func(s *sim, r *simRelay, end int64) {
-		for i, p := range r.clients(3) {
-			for n := range 40 {
-				r.sends(p, 300*millisecond, int64(7*n+i)*millisecond, end, func() uint64 { return uint64(n)<<32 + uint64(s.now/(2*second)) })
-			}
-		}
-	}},
 	{"readings of four thermometers", func(s *sim, r *simRelay, end int64) {
 		for i, p := range r.clients(4) {
 			reading := uint64(100)

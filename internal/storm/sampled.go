@@ -53,17 +53,11 @@ func (t *sampledTrial) take(hash, origin uint64, now int64) (withhold bool) {
 	bit := uint64(1) << t.count
 	t.payloads[t.count], t.at[t.count], t.origins[t.count] = hash, now, origin
 	t.count++
-	if withheldOf(t.count-1, t.nonce) {
+	if group := uint64(t.count-1) / sampleAtOnce; mix(group, t.nonce)%sampleAtOnce == uint64(t.count-1)%sampleAtOnce {
 		t.withheld |= bit
 		return true
 	}
 	return false
-}
-
-// withheldOf reports whether the payload with that index in a sample is
-// withheld: one in each sampleAtOnce is.
-func withheldOf(i int, nonce uint64) bool {
-	return mix(uint64(i/sampleAtOnce), nonce)%sampleAtOnce == uint64(i%sampleAtOnce)
 }
 
 // note notes a payload that came before, and reports whether it is withheld.
@@ -112,18 +106,14 @@ func (t *sampledTrial) returns(a *account, now int64) bool {
 	if a.brought&t.withheld&others != 0 {
 		return false
 	}
-	return byAccident(bits.OnesCount64(others), bits.OnesCount64(others&a.brought), bits.OnesCount64(others&t.withheld)) <= byChance
-}
-
-// byAccident returns the chance that a peer that has brought some of all
-// payloads has brought none of those that are withheld (hypergeometric
-// distribution).
-func byAccident(all, brought, withheld int) float64 {
+	all, brought := bits.OnesCount64(others), bits.OnesCount64(others&a.brought)
+	// The chance that those it has not brought have all the withheld ones among
+	// them (hypergeometric distribution).
 	chance := 1.0
-	for i := range withheld {
+	for i := range bits.OnesCount64(others & t.withheld) {
 		chance *= max(0, float64(all-brought-i)/float64(all-i))
 	}
-	return chance
+	return chance <= byChance
 }
 
 // judge decides what can be decided.

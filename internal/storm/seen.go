@@ -35,8 +35,8 @@ type seen [sets][ways]slot
 
 // find returns the slot of the payload and whether it was there. If not, it is
 // a new slot, in the place of the payload of its set that has not come for the
-// longest time. Rest is how long it had not come, but for a tick.
-func (t *seen) find(hash uint64, now int64) (s *slot, rest int64, known bool) {
+// longest time.
+func (t *seen) find(hash uint64, now int64) (*slot, bool) {
 	set := &t[hash%sets]
 	tag, tick := uint32(hash>>32), uint16(uint64(now)>>tickBits)
 	oldest := &set[0]
@@ -46,20 +46,19 @@ func (t *seen) find(hash uint64, now int64) (s *slot, rest int64, known bool) {
 		case s.ticks == 0:
 			oldest = s
 		case s.tag == tag:
-			rest = int64(tick-s.came) << tickBits
 			if s.came != tick {
 				s.came = tick
 				if s.ticks&maxTicks < maxTicks {
 					s.ticks++
 				}
 			}
-			return s, rest, true
+			return s, true
 		case oldest.ticks > 0 && tick-s.came > tick-oldest.came:
 			oldest = s
 		}
 	}
 	*oldest = slot{tag: tag, came: tick, ticks: 1, passed: unitAt(now) - 1<<31}
-	return oldest, 0, false
+	return oldest, false
 }
 
 func unitAt(now int64) uint32 { return uint32(uint64(now) >> unitBits) }
@@ -73,12 +72,6 @@ func (s *slot) passedWithin(d, now int64) bool {
 // again reports whether a repeat is of a payload that has come for some time,
 // or from the same origin before.
 func (s *slot) again(own bool) bool { return own || s.ticks&maxTicks >= againTicks }
-
-// recurs reports whether a repeat is of a payload that has come several times,
-// and comes after a rest.
-func (s *slot) recurs(own bool, rest int64) bool {
-	return rest >= leastRest && rest <= longestTrip && (own || s.ticks&maxTicks >= recurTicks)
-}
 
 // markAt returns the mark of a time: never 0.
 func markAt(now int64) uint8 { return 1 + uint8(uint64(now)>>markBits%marks) }

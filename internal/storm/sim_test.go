@@ -112,7 +112,6 @@ type simRelay struct {
 	unique               bool                // payloads are: keep passed
 	loops                int                 // datagrams that passed for the fourth time or more
 	lastLoop             int64               // when the last of these did
-	meter                meter
 	events               []timedEvent
 }
 
@@ -122,34 +121,6 @@ type receiver struct {
 	last      int64 // when something was last due
 	silent    int64 // for how long nothing came though something was due; longer pauses of all senders count as 20 ms
 	silence   int64 // the longest such time
-}
-
-// A meter tells when a peer brings count repeats in a time.
-type meter struct {
-	count      int // 0: it tells nothing
-	in         int64
-	times      map[*peers.Peer][]int64 // of the last repeats
-	first      int64                   // when a peer did so first
-	lastLooped int64                   // when one last did so, with what passes for the fourth time or more
-}
-
-// note notes a payload of the peer, which has passed so many times before.
-func (m *meter) note(p *peers.Peer, passed int, now int64) {
-	if m.count == 0 || passed == 0 {
-		return
-	}
-	times := append(m.times[p], now)
-	times = times[max(0, len(times)-m.count):]
-	m.times[p] = times
-	if len(times) < m.count || now-times[0] > m.in {
-		return
-	}
-	if m.first == 0 {
-		m.first = now
-	}
-	if passed > 2 {
-		m.lastLooped = now
-	}
 }
 
 type timedEvent struct {
@@ -303,7 +274,6 @@ func (r *simRelay) step() {
 			links = append(links, d.payload)
 		}
 		if r.unique {
-			r.meter.note(d.from, r.passed[d.payload], r.sim.now)
 			r.passed[d.payload]++
 			if r.passed[d.payload] > 3 && d.payload != constant {
 				r.loops++

@@ -17,13 +17,12 @@ const (
 	suspectWindows = 3   // of the last ten must have some
 	openRate       = 2   // repeats in a window, for an account
 	againTicks     = 4   // in which a payload must have come, some 50 ms, to be one that comes again
-	recurTicks     = 3   // the same, if it comes after a rest
 
 	// Where there are so many new payloads per window, a peer that brings less
 	// than a part in leastReturned of them does not return what it gets, unless
 	// its repeats outnumber them by mostRepeats.
 	someNew       = 2.0
-	manyNew       = 5 // are enough for a sampled trial
+	manyNew       = 5.0 // are enough for a sampled trial
 	leastReturned = 8
 	mostRepeats   = 10
 
@@ -87,7 +86,6 @@ type trialKind uint8
 const (
 	none trialKind = iota
 	sampled
-	recurring
 	circling
 	trialKinds
 )
@@ -116,15 +114,9 @@ type Watch struct {
 	clean         uint32 // payloads in this window that nobody had brought, from origins without repeats
 	cleanRate     float64
 	cleanBusy     uint16 // as of an account
-	manyBusy      uint16 // the same of windows with many
 
 	linkRepeats    uint32 // in this window
 	linkRepeatRate float64
-
-	again, rests        uint32 // repeats in this window of payloads that come again, and those after a rest
-	againRate, restRate float64
-	rested              int64   // in this window, the sum of all rests
-	resting             float64 // payloads that come again and again: so many rest at a time
 
 	accounts []*account // in ascending order of number
 	free     []*account // those that no peer has
@@ -133,11 +125,10 @@ type Watch struct {
 	cuts     int        // accounts that are cut
 	random   *rand.Rand
 
-	judged    int64 // when, in active time, what trials have shown was last looked at
-	sampled   sampledTrial
-	recurring recurringTrial
-	circling  circlingTrial
-	talks     talks
+	judged   int64 // when, in active time, what trials have shown was last looked at
+	sampled  sampledTrial
+	circling circlingTrial
+	talks    talks
 
 	events []Event
 }
@@ -177,7 +168,7 @@ func (w *Watch) Note(hash uint64, origin *peers.Peer) Verdict {
 	if origin != nil {
 		number = origin.Number()
 	}
-	s, rest, known := w.seen.find(hash, w.now)
+	s, known := w.seen.find(hash, w.now)
 	if !known {
 		s.first = uint32(number)
 		clean := w.noteNew(origin)
@@ -201,23 +192,15 @@ func (w *Watch) Note(hash uint64, origin *peers.Peer) Verdict {
 	if origin != nil && len(w.accounts) > 0 {
 		a = w.find(number)
 	}
-	again, recurs := repeat && s.again(own), repeat && s.recurs(own, rest)
-	if again {
-		w.again++
-	}
-	if recurs {
-		w.rests++
-		w.rested += rest
-	}
 	if origin == nil {
 		w.linkRepeats++
 	} else if repeat {
-		a = w.count(a, origin, again, s.ticks&fromClean != 0)
+		a = w.count(a, origin, s.again(own), s.ticks&fromClean != 0)
 	}
 	if a != nil && hash != w.circling.picked {
 		w.circling.other(a, w.active)
 	}
-	if w.sampled.on && w.sampled.note(hash, a, w.now) || w.recurring.on && w.recurring.note(hash, number, a, w.now) {
+	if w.sampled.on && w.sampled.note(hash, a, w.now) {
 		return Withheld
 	}
 	if a != nil && a.standing == isCut {
@@ -231,10 +214,7 @@ func (w *Watch) Note(hash uint64, origin *peers.Peer) Verdict {
 			return Returned
 		}
 	}
-	if recurs && w.recurring.on && (origin == nil || a != nil && a.trial == recurring) && w.recurring.take(hash, number, w.now) {
-		return Withheld
-	}
-	if again && w.circling.on && w.circling.note(hash, a, w) {
+	if repeat && w.circling.on && s.again(own) && w.circling.note(hash, a, w) {
 		return Withheld
 	}
 	s.passed = unitAt(w.now)
@@ -295,13 +275,10 @@ func (w *Watch) count(a *account, origin *peers.Peer, again, returned bool) *acc
 // End ends the batch and returns what has happened since the last call of End
 // or Tick.
 func (w *Watch) End() []Event {
-	if (w.sampled.on || w.recurring.on || w.circling.on) && w.active-w.judged >= judgeEvery {
+	if (w.sampled.on || w.circling.on) && w.active-w.judged >= judgeEvery {
 		w.judged = w.active
 		if w.sampled.on {
 			w.sampled.judge(w)
-		}
-		if w.recurring.on {
-			w.recurring.judge(w)
 		}
 		if w.circling.on {
 			w.circling.judge(w, w.complete)
@@ -352,12 +329,9 @@ func (w *Watch) advance(now int64, emptied bool) {
 	}
 	w.full = false
 	average(&w.cleanRate, w.clean, missed)
-	w.cleanBusy, w.manyBusy = busy(w.cleanBusy, w.clean, missed), busy(w.manyBusy, w.clean/manyNew, missed)
+	w.cleanBusy = busy(w.cleanBusy, w.clean, missed)
 	average(&w.linkRepeatRate, w.linkRepeats, missed)
-	average(&w.againRate, w.again, missed)
-	average(&w.restRate, w.rests, missed)
-	average(&w.resting, uint32(w.rested/window), missed)
-	w.clean, w.linkRepeats, w.again, w.rests, w.rested = 0, 0, 0, 0, 0
+	w.clean, w.linkRepeats = 0, 0
 	w.talks.closeWindow(w, missed)
 	for _, a := range w.accounts {
 		a.closeWindow(missed)
@@ -371,10 +345,9 @@ func (w *Watch) advance(now int64, emptied bool) {
 // that bring repeats take part in a trial that begins, so that it serves for
 // them, too.
 func (w *Watch) tryAll() {
-	many := w.manyRecur()
 	var begin [trialKinds]bool
 	for _, a := range w.accounts {
-		if a.suspicious(w.now) && (many || sustained(a.busy)) {
+		if a.suspicious(w.now) {
 			begin[w.trialFor(a)] = true
 		}
 	}
@@ -383,21 +356,6 @@ func (w *Watch) tryAll() {
 			w.sampled.begin(w)
 		}
 		w.enroll(sampled) // also later: what each peer brings of the sample is noted of all
-	}
-	if many && w.circling.on && w.circling.phase < withheld {
-		for _, a := range w.accounts {
-			if a.trial == circling && a.tried != recurring { // it need not wait for the other
-				a.trial, a.recurring, begin[recurring] = recurring, recurringCounts{since: w.now}, true
-			}
-		}
-	}
-	if begin[recurring] {
-		if !w.recurring.on {
-			w.recurring.begin(w)
-		}
-		if w.recurring.count == 0 {
-			w.enroll(recurring)
-		}
 	}
 	if begin[circling] && !w.circling.on {
 		w.circling.begin(w)
@@ -418,30 +376,24 @@ func (w *Watch) enroll(kind trialKind) {
 // new payloads of others, or because it brings each payload once, as one of
 // several receivers of the same source.
 func (w *Watch) trialFor(a *account) trialKind {
-	news := w.cleanRate >= someNew && sustained(w.cleanBusy)
-	returns := a.returnedRate >= w.cleanRate/leastReturned && sustained(a.returnedBusy)
-	switch {
-	case news && returns && w.cleanRate >= manyNew && sustained(w.manyBusy):
-		return sampled
-	case a.tried != recurring && w.manyRecur():
-		return recurring
-	case news && !returns && a.repeatRate <= w.cleanRate*mostRepeats:
-		return none
-	case a.againRate >= a.repeatRate/4:
+	if w.cleanRate >= someNew && sustained(w.cleanBusy) {
+		returns := a.returnedRate >= w.cleanRate/leastReturned && sustained(a.returnedBusy)
+		if returns && w.cleanRate >= manyNew {
+			return sampled
+		}
+		if !returns && a.repeatRate <= w.cleanRate*mostRepeats {
+			return none
+		}
+	}
+	if a.againRate >= a.repeatRate/4 {
 		return circling
 	}
 	return none
 }
 
-// manyRecur reports whether so many payloads come again and again, each after a
-// rest, that a recurring trial can decide.
-func (w *Watch) manyRecur() bool {
-	return w.resting >= manyResting && w.restRate >= manyRests && w.restRate*mostCopies >= w.againRate
-}
-
 func (w *Watch) try(a *account, kind trialKind) {
 	a.standing, a.trial, a.lag = suspect, kind, 0
-	a.recurring, a.circling = recurringCounts{since: w.now}, circlingCounts{}
+	a.circling = circlingCounts{}
 	w.tell(Event{Kind: Suspected, Rate: perSecond(a.repeatRate)}, a)
 }
 
@@ -464,16 +416,8 @@ func (w *Watch) clear(a *account) {
 	w.tell(Event{Kind: Cleared, Rate: perSecond(a.repeatRate)}, a)
 }
 
-// confirm has a peer, of which a trial has shown that it returns what it is
-// given, tried a second time.
-func (w *Watch) confirm(a *account) {
-	a.standing, a.trial = watched, none
-	a.strikes++
-}
-
 // postpone has a peer, about which a trial could not decide, tried again later.
 func (w *Watch) postpone(a *account) {
-	a.tried = a.trial
 	if a.repeatRate < suspectRate {
 		a.standing, a.trial = watched, none
 		return
