@@ -276,7 +276,9 @@ func (w *Watch) count(a *account, origin *peers.Peer, again, returned bool) *acc
 // or Tick.
 func (w *Watch) End() []Event {
 	if (w.sampled.on || w.circling.on) && w.active-w.judged >= judgeEvery {
-		w.judged = w.active
+		if w.complete { // or what this shows would wait for the next time
+			w.judged = w.active
+		}
 		if w.sampled.on {
 			w.sampled.judge(w)
 		}
