@@ -104,6 +104,7 @@ type Watch struct {
 	// still meanwhile.
 	complete bool
 	paused   int64 // when a pause last ended
+	noted    int64 // when a datagram last came
 
 	seen seen
 
@@ -164,6 +165,7 @@ func (w *Watch) AsksEmptied() bool { return w.asks.Load() }
 // it. The hash should depend on a secret (see hash/maphash), or it could be
 // known which payloads look alike. Origin is nil if a link brought it.
 func (w *Watch) Note(hash uint64, origin *peers.Peer) Verdict {
+	w.noted = w.now
 	var number uint64
 	if origin != nil {
 		number = origin.Number()
@@ -275,10 +277,9 @@ func (w *Watch) count(a *account, origin *peers.Peer, again, returned bool) *acc
 // End ends the batch and returns what has happened since the last call of End
 // or Tick.
 func (w *Watch) End() []Event {
-	if (w.sampled.on || w.circling.on) && w.active-w.judged >= judgeEvery {
-		if w.complete { // or what this shows would wait for the next time
-			w.judged = w.active
-		}
+	silent := w.complete && w.now-w.noted >= 2*window // also just after a Tick, which has not seen that
+	if (w.sampled.on || w.circling.on) && (silent || w.active-w.judged >= judgeEvery) {
+		w.judged = w.active
 		if w.sampled.on {
 			w.sampled.judge(w)
 		}
