@@ -22,22 +22,23 @@ import (
 // peers and reads what it has resident. The bounds are of the program as users
 // get it: the race detector multiplies memory, so the built program is what
 // runs. Of what 100 peers take, 18 MB are pages of the program itself, and some MB
-// depend on when garbage was collected last.
+// are garbage for a while.
 func TestMemoryStaysSmall(t *testing.T) {
 	program := t.TempDir() + "/udprelay"
 	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	for _, test := range []struct{ peers, mostMB int }{{100, 32}, {100_000, 100}} {
+	for _, test := range []struct{ peers, mostMB int }{{100, 26}, {100_000, 100}} {
 		t.Run(fmt.Sprint(test.peers), func(t *testing.T) {
 			relay := startRelay(t, program, "--max-peers", "0")
 			relay.join(t, test.peers)
 			relay.say(t, 2_000_000/test.peers)
-			resident := relay.residentKB(t) / 1000
+			var resident int
+			testwait.Until(t, func() bool {
+				resident = relay.residentKB(t) / 1000
+				return resident < test.mostMB
+			}, fmt.Sprintf("want less than %d MB resident with %d peers", test.mostMB, test.peers)) // garbage is returned to the system a while later
 			t.Logf("%d peers: %d MB resident", test.peers, resident)
-			if resident >= test.mostMB {
-				t.Errorf("%d MB resident with %d peers, want under %d", resident, test.peers, test.mostMB)
-			}
 			if got := relay.stop(t); got != test.peers {
 				t.Errorf("%d peers were learned, want %d", got, test.peers)
 			}

@@ -133,11 +133,21 @@ func TestFloodersCostOthersNothing(t *testing.T) {
 		w        way
 		flooders int
 	}{{ways[0], 1}, {ways[0], 5}, {ways[1], 1}, {ways[3], 5}} {
-		t.Run(fmt.Sprintf("%s/%d", test.w.name, test.flooders), func(t *testing.T) { floodRoom(t, test.w, test.flooders) })
+		t.Run(fmt.Sprintf("%s/%d", test.w.name, test.flooders), func(t *testing.T) {
+			// On a machine that stands still meanwhile, the receive queue overflows.
+			const most = 10
+			for try := 1; !floodRoom(t, test.w, test.flooders); try++ {
+				if try == most {
+					t.Fatalf("want at least 99 %% of the honest datagrams; got less, %d times", most)
+				}
+			}
+		})
 	}
 }
 
-func floodRoom(t *testing.T, w way, flooders int) {
+// floodRoom reports whether the honest got at least 99 %, unless the receive queue
+// has overflowed: then all that got through it.
+func floodRoom(t *testing.T, w way, flooders int) (ok bool) {
 	const (
 		honest = 10
 		rate   = 50 // per second
@@ -225,23 +235,24 @@ func floodRoom(t *testing.T, w way, flooders int) {
 	}
 	want := count * honest * (honest - 1)
 	t.Logf("honest: %d of %d; flooders had relayed %v; %s", got, want, relayed, show(r.Stats()))
-	// On a busy machine the receive queue can overflow before the relay reads it again.
-	least := want * 99 / 100
-	if r.Stats().Dropped[DropReceiveQueueFull] > before.Dropped[DropReceiveQueueFull] {
-		least = want * 3 / 4
-	}
-	if got < least {
-		t.Errorf("want at least %d of %d honest datagrams; got %d", least, want, got)
-	}
+	received := 0
 	for _, c := range clients {
-		if p := r.Peers().Lookup(c.addr); p == nil || r.PeerStats(p).Dropped[DropOverload] > 0 {
-			t.Errorf("want no honest peer over its share; %v is", c.addr)
+		p := r.Peers().Lookup(c.addr)
+		if p == nil || r.PeerStats(p).Dropped[DropOverload] > 0 {
+			t.Fatalf("want no honest peer over its share; %v is", c.addr)
+		}
+		received += int(r.PeerStats(p).Received) - 1 // it has joined
+	}
+	if ok = got >= want*99/100; !ok {
+		if r.Stats().Dropped[DropReceiveQueueFull] == before.Dropped[DropReceiveQueueFull] || got < received*(honest-1)*99/100 {
+			t.Errorf("want at least 99 %% of %d honest datagrams; got %d, and the relay received %d", want, got, received)
 		}
 	}
 	checkSums(t, r)
 	if hasFilter(t, keep) {
 		t.Error("want no filter left when the relay has ended")
 	}
+	return ok
 }
 
 // crowdQueue sends so many datagrams from c that the receive queue of r, which does not
