@@ -54,7 +54,7 @@ func awaitClosed(t *testing.T, conns []net.Conn, want int) {
 }
 
 // Who opens connections and says nothing leaves descriptors for others, and
-// places for those who ask.
+// places for those that ask.
 func TestConnectionsAreBounded(t *testing.T) {
 	client, _ := serving(t, &control{})
 	idle := crowd(t, "unix", client.Socket, mostPerUser+1) // all of the user of this process

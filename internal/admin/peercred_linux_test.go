@@ -168,18 +168,7 @@ func servingAs(t *testing.T, attributes *syscall.SysProcAttr, group string) (soc
 	}
 	child := prepared(attributes, "serve", socket)
 	child.Env = append(child.Env, withGroup+"="+group)
-	input, err := child.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	output, err := child.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := child.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(output)
+	input, lines := talking(t, child)
 	lines.Scan()
 	said = lines.Text()
 	t.Cleanup(func() {
@@ -192,6 +181,24 @@ func servingAs(t *testing.T, attributes *syscall.SysProcAttr, group string) (soc
 		}
 	})
 	return socket, said
+}
+
+// talking starts a process, and returns its standard input and the lines that it
+// says.
+func talking(t *testing.T, child *exec.Cmd) (input io.WriteCloser, lines *bufio.Scanner) {
+	t.Helper()
+	input, err := child.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	output, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return input, bufio.NewScanner(output)
 }
 
 // openSocketName is socketName in a directory that everybody may enter.
@@ -459,7 +466,7 @@ func connected(t *testing.T) (client, server *net.UnixConn) {
 	return dialled.(*net.UnixConn), accepted.(*net.UnixConn)
 }
 
-// A member of the group who opens more connections than there are places keeps
+// A member of the group that opens more connections than there are places keeps
 // nobody out but itself, and is told so.
 func TestAMemberOfTheGroupDoesNotLockTheOwnerOut(t *testing.T) {
 	testneed.Root(t)
@@ -489,19 +496,8 @@ func TestAMemberOfTheGroupDoesNotLockTheOwnerOut(t *testing.T) {
 	})
 
 	child := prepared(theUser(memberUser, memberGroup), "crowd", socket)
-	input, err := child.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	output, err := child.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := child.Start(); err != nil {
-		t.Fatal(err)
-	}
+	input, said := talking(t, child)
 	defer child.Wait()
-	said := bufio.NewScanner(output)
 	if said.Scan(); said.Text() != "crowded" {
 		t.Fatalf("want 700 connections; got %q", said.Text())
 	}

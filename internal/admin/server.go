@@ -48,7 +48,7 @@ func serve(ctx context.Context, listener net.Listener, source Source, control Co
 }
 
 // serveHandler is Serve for any handler. The context of requests ends with ctx.
-// Owns says who has places of their own, of those who connect to a unix socket.
+// Owns reports whether a user that connects to a unix socket has reserved places.
 func serveHandler(ctx context.Context, listener net.Listener, handler http.Handler, owns func(caller) bool, log *slog.Logger, finish time.Duration) error {
 	counted := &requests{leave: finish * 3 / 4, finished: make(chan struct{}), unsent: make(map[net.Conn]bool)}
 	places := newPlaces(listener.Addr().String(), owns, log)

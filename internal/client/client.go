@@ -55,7 +55,7 @@ type Options struct {
 	KeepAlive time.Duration  // an empty datagram leaves when nothing else did for so long; 0: DefaultKeepAlive
 	At        netip.AddrPort // over UDP, where to begin, of the addresses that a name may have; zero: the first
 	Secret    []byte         // what the relay may want to be shown the knowledge of; nil: there is none
-	TLS       *tls.Config    // for tls:// and wss://, see Certificates; nil: whom the system trusts is trusted
+	TLS       *tls.Config    // for tls:// and wss://, see Certificates; nil: the authorities that the system trusts
 
 	jitter   func(time.Duration) time.Duration // for tests; nil: at random
 	resolver *net.Resolver                     // for tests; nil: the default one

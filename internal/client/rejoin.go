@@ -7,7 +7,7 @@ import "time"
 // What is sent meanwhile waits, for a relay takes it for a proof.
 const askWithin = time.Second
 
-// anew forgets what concerns the connection, or the port, of before.
+// anew forgets what concerns the previous connection or port.
 func (j *joiner) anew(now time.Time) {
 	j.provedAt, j.cookie, j.roundTrip, j.refusing, j.suspect = time.Time{}, "", 0, false, false
 	j.doubts, j.noDoubt = 0, time.Time{}

@@ -177,16 +177,9 @@ func TestSlowRouteDropsWhatIsTooMuch(t *testing.T) {
 	awaitNodes(t, append(list, far)...)
 	began := far.awaitConnected(t, options.Routes[0]).Since
 
-	padding := strings.Repeat("x", 1000)
 	sent := 0
 	await(t, "what is too much is dropped", func() bool {
-		var batch []relay.Datagram
-		for range 50 {
-			batch = append(batch, said(fmt.Sprint(sent, " ", padding)))
-			sent++
-		}
-		list[0].tap.bring(t, batch...)
-		await(t, "the other node hears everything", func() bool { return list[1].tap.counted() == sent })
+		sent = bringMore(t, list[0], list[1], sent)
 		checkPending(t, list[0])
 		return far.dropped(DropLost) > 0
 	})
@@ -208,6 +201,21 @@ func TestSlowRouteDropsWhatIsTooMuch(t *testing.T) {
 	far.tap.mu.Lock()
 	defer far.tap.mu.Unlock()
 	checkAscending(t, far.tap.got)
+}
+
+// bringMore has a node bring 50 long datagrams more than those that were sent, and
+// waits until another one has heard all. It returns how many were sent.
+func bringMore(t *testing.T, from, to *testNode, sent int) int {
+	t.Helper()
+	padding := strings.Repeat("x", 1000)
+	var batch []relay.Datagram
+	for range 50 {
+		batch = append(batch, said(fmt.Sprint(sent, " ", padding)))
+		sent++
+	}
+	from.tap.bring(t, batch...)
+	await(t, "the other node hears everything", func() bool { return to.tap.counted() == sent })
+	return sent
 }
 
 // checkPending checks that what waits for each route of n is bounded.
@@ -234,16 +242,9 @@ func TestCloseDoesNotWaitForARouteThatTakesNothing(t *testing.T) {
 	far := startNode(t, Options{Name: "far", Secret: []byte("secret"), Routes: []string{way.listener.Addr().String()}})
 	awaitNodes(t, append(list, far)...)
 	way.hold(true)
-	padding := strings.Repeat("x", 1000)
 	sent := 0
 	await(t, "bytes wait for the route", func() bool {
-		var batch []relay.Datagram
-		for range 50 {
-			batch = append(batch, said(fmt.Sprint(sent, " ", padding)))
-			sent++
-		}
-		list[0].tap.bring(t, batch...)
-		await(t, "the other node hears everything", func() bool { return list[1].tap.counted() == sent })
+		sent = bringMore(t, list[0], list[1], sent)
 		return slices.ContainsFunc(list[0].Stats().Routes, func(r Route) bool { return r.Pending > 100<<10 })
 	})
 	port := list[0].Addr().String()

@@ -29,8 +29,8 @@ type Options struct {
 	// Load reads the configuration, at the start and for each reload.
 	Load func() (*config.Config, []config.Warning, error)
 
-	// Config is the absolute name of the configuration file, or [config.None], for
-	// who asks.
+	// Config is the absolute name of the configuration file, or [config.None]; it
+	// is part of the status.
 	Config string
 
 	// Log makes the log that a configuration asks for. It is called once.

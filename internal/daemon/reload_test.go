@@ -133,7 +133,7 @@ func TestWhatNeedsARestartIsSaidWithEachReload(t *testing.T) {
 	}
 }
 
-// Who reloads is told each time, and the log once.
+// The answer to a reload has the warning each time, the log only once.
 func TestMoreSendersThanCoresIsSaidAtStartAndWithEachReload(t *testing.T) {
 	if before := runtime.GOMAXPROCS(2); before != 2 {
 		defer runtime.GOMAXPROCS(before)

@@ -144,7 +144,7 @@ func (r *Receiver) Serve(ctx context.Context, listener net.Listener) error {
 
 // enter takes a place for a transfer from an address, or says why there is none.
 // Half of the places are for hosts that have none yet, so a single one cannot keep
-// all others out; but who comes from this one may come through a tunnel.
+// all others out. Connections from this machine may come through a tunnel.
 func (r *Receiver) enter(from netip.Addr) (why string) {
 	host := peers.HostOf(from)
 	r.mu.Lock()

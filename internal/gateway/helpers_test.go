@@ -86,7 +86,7 @@ func openRoom(t testing.TB, change func(*relay.Options, *Options), with ...func(
 	r.run()
 	r.gateway = New(r.relay, log)
 	t.Cleanup(r.gateway.Close)
-	r.gateway.waits.leave = patience // for who takes what waits, on a slow machine as well
+	r.gateway.waits.leave = patience // so clients get what waits on a slow machine as well
 	for _, change := range with {
 		change(r.gateway)
 	}
