@@ -86,6 +86,7 @@ const (
 
 	measureTime = int64(10e6) // to clear a peer, at least
 	missingTime = int64(30e6) // to cut one, at least
+	tooLong     = 4           // times as long, if the controls are missing, too
 
 	// What is withheld is no more than so much time of all repeats.
 	mostWithheld = int64(90e6)
@@ -188,18 +189,20 @@ func (t *circlingTrial) control(hash uint64, now int64) {
 	}
 }
 
-// missed reports whether the payload is missing because it was withheld: what
-// the suspect has brought beside it comes as before, in the time in which it
-// has not come. If the suspect stops it for a reason of its own, it brings
+// missed reports whether the payload is missing because it was withheld: most of
+// the controls still come, all in all as often as before or nearly, and nothing
+// comes instead. If the suspect stops it for a reason of its own, it brings
 // something else instead, or stops others, too.
 func (t *circlingTrial) missed(c *circlingCounts, now, missing int64) bool {
 	all, came := 0, 0
+	var before, after uint64
 	for _, o := range t.controls[:t.used] {
 		if o.before*4 < t.its {
 			continue
 		}
 		all++
-		if o.came > now-missing/2 && float64(o.after)*2*float64(t.counted) >= float64(o.before)*float64(now-t.held) {
+		before, after = before+o.before, after+o.after
+		if o.came > now-missing/2 {
 			came++
 		}
 	}
@@ -208,7 +211,8 @@ func (t *circlingTrial) missed(c *circlingCounts, now, missing int64) bool {
 		return false
 	}
 	// Where a loop takes all there is, payloads crowd out each other.
-	return came*4 >= all*3 || !t.alone() && float64(c.others) > crowded*float64(c.othersBefore)*part
+	steady := float64(after)*3*float64(t.counted) >= float64(before)*2*float64(now-t.held)
+	return came*4 >= all*3 && steady || !t.alone() && float64(c.others) > crowded*float64(c.othersBefore)*part
 }
 
 func (c *circlingCounts) count(p phase, picked bool, now int64) {
@@ -295,12 +299,16 @@ func (t *circlingTrial) judge(w *Watch, complete bool) {
 			expected = c.expected(span, c.othersAfter, t.counted)
 		}
 		missing := w.active - max(c.last, t.held)
+		certain := 0.0 // 1 is enough
+		if complete || c.othersBefore >= leastCount {
+			certain = min(float64(missing)/float64(max(missingTime, 2*t.gap)), c.expected(missing, c.others, t.counted)/leastCount)
+		}
 		switch {
 		case t.flushed && span >= measureTime && expected >= 0.5 && float64(c.after) >= max(1, expected/2):
 			w.clear(a)
-		case (complete || c.othersBefore >= leastCount) && missing >= max(missingTime, 2*t.gap) &&
-			c.expected(missing, c.others, t.counted) >= leastCount && t.missed(c, w.active, missing):
+		case certain >= 1 && t.missed(c, w.active, missing):
 			t.convict(w, a)
+		case certain >= tooLong && !t.alone(): // others stopped, too: nothing is shown by going on
 		default:
 			left = left || a.repeatRate >= suspectRate // it does not wait for others that take part
 		}

@@ -40,6 +40,7 @@ const (
 	mostPause  = int64(50e6)  // that counts as one, see Watch.active
 	judgeEvery = int64(2e6)   // in a trial
 	firstPause = int64(250e6) // after a trial that could not decide; then four times as long each time, up to 16 s
+	fastRate   = 200.0        // repeats per window do so much harm if it is a loop that a pause is 1 s at most
 
 	maxAccounts = 1024
 )
@@ -419,13 +420,21 @@ func (w *Watch) clear(a *account) {
 	w.tell(Event{Kind: Cleared, Rate: perSecond(a.repeatRate)}, a)
 }
 
-// postpone has a peer, about which a trial could not decide, tried again later.
+// postpone has a peer, about which a trial could not decide, tried again later, and
+// soon if an earlier trial has shown that it returns what it gets.
 func (w *Watch) postpone(a *account) {
 	if a.repeatRate < suspectRate {
 		a.standing, a.trial = watched, none
 		return
 	}
-	a.standing, a.trial, a.notBefore = watched, none, w.now+firstPause<<min(2*a.tries, 6)
+	growth := min(2*a.tries, 6)
+	switch {
+	case a.strikes > 0:
+		growth = 0
+	case a.repeatRate >= fastRate:
+		growth = min(growth, 2)
+	}
+	a.standing, a.trial, a.notBefore = watched, none, w.now+firstPause<<growth
 	a.tries++
 }
 
