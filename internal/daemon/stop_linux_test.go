@@ -48,6 +48,7 @@ func TestRelayingEndsLast(t *testing.T) {
 	if _, err := io.Copy(io.Discard, client); errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Error("want the gateway closed")
 	}
+	testwait.Until(t, func() bool { return len(d.relay.Peers().Peers()) == 2 }, "want the client of the gateway gone")
 	for range 100 {
 		one.say(t, "during the stop")
 		two.hears(t, "during the stop")
