@@ -141,7 +141,7 @@ func (t *circlingTrial) note(hash uint64, a *account, w *Watch) (withhold bool) 
 	}
 	picked := hash == t.picked
 	if picked {
-		if t.phase == counting && t.came > 0 {
+		if t.phase <= ready {
 			t.gap = max(t.gap, w.active-t.came)
 		}
 		t.came = w.active
@@ -267,7 +267,7 @@ func (t *circlingTrial) asksEmptied() bool { return t.on && t.phase >= withheld 
 func (t *circlingTrial) step(w *Watch, emptied bool) {
 	switch lasted := w.active - t.since; {
 	case t.phase == picking && (t.seen >= pickFrom || lasted >= pickTime && t.seen > 0):
-		t.phase, t.since = counting, w.active
+		t.phase, t.since, t.came = counting, w.active, w.active
 	case t.phase == counting && lasted >= countTime+t.random && t.most >= enoughBefore:
 		t.phase = ready
 	case t.phase == counting && lasted >= countLimit && t.most >= leastBefore:

@@ -264,6 +264,8 @@ var changing = []struct {
 	{"16 universes of two consoles, a scene each second", states(2, 16, 44, func(_ int, now int64) uint64 { return uint64(now / second) })},
 	{"4 universes of two consoles, a scene each 0.7 s", states(2, 4, 44, func(_ int, now int64) uint64 { return uint64(now / (700 * millisecond)) })},
 	{"16 universes of two consoles, a chase of four steps", states(2, 16, 44, func(_ int, now int64) uint64 { return uint64(now/(250*millisecond)) % 4 })},
+	{"12 universes of two consoles, a chase of five steps", states(2, 12, 44, func(_ int, now int64) uint64 { return uint64(now/(300*millisecond)) % 5 })},
+	{"24 universes of two consoles, a chase of three steps", states(2, 24, 44, func(_ int, now int64) uint64 { return uint64(now/(300*millisecond)) % 3 })},
 	{"one state of three peers that changes each 0.3 s", states(3, 1, 200, func(_ int, now int64) uint64 { return uint64(now / (300 * millisecond)) })},
 	{"six commands of four peers, each for 0.4 s", states(4, 1, 120, func(_ int, now int64) uint64 { return hashOf(uint64(now/(400*millisecond))) % 6 })},
 	{"20 states of three peers that change one by one", states(3, 20, 30, func(i int, now int64) uint64 { return uint64((now + hashed(i)) / (3 * second)) })},
