@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/net/ipv4"
 
@@ -146,16 +145,14 @@ func (r *running) say(t *testing.T, count int) {
 func (r *running) awaitDrained(t *testing.T) {
 	t.Helper()
 	queue := regexp.MustCompile(fmt.Sprintf(`0100007F:%04X 00000000:0000 \S+ [0-9A-F]{8}:([0-9A-F]{8})`, r.addr.Port))
-	for deadline := time.Now().Add(testwait.Patience); time.Now().Before(deadline); time.Sleep(100 * time.Microsecond) {
+	testwait.Until(t, func() bool {
 		table, err := os.ReadFile("/proc/net/udp")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if found := queue.FindSubmatch(table); found != nil && string(found[1]) == "00000000" {
-			return
-		}
-	}
-	t.Fatal("the relay's receive queue did not drain in a minute")
+		found := queue.FindSubmatch(table)
+		return found != nil && string(found[1]) == "00000000"
+	}, "want the relay's receive queue drained")
 }
 
 func (r *running) residentKB(t *testing.T) int {

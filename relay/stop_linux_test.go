@@ -106,12 +106,10 @@ func TestWhatIsBroadcastIsAnsweredFromTheRelaysAddress(t *testing.T) {
 				t.Fatal(err)
 			}
 			var p *peers.Peer
-			for deadline := time.Now().Add(patience); p == nil || p.Path.Source.Load() == nil; time.Sleep(time.Millisecond) {
-				if time.Now().After(deadline) {
-					t.Fatal("want the sender to become a peer with a source; it did not")
-				}
+			await(t, func() bool {
 				p = r.Peers().Lookup(client.LocalAddr().(*net.UDPAddr).AddrPort())
-			}
+				return p != nil && p.Path.Source.Load() != nil
+			}, "want the sender to become a peer with a source; it did not")
 			if got := p.Path.Source.Load().Addr; got != localhost4 {
 				t.Errorf("want the peer to know the relay by %v; got %v", localhost4, got)
 			}

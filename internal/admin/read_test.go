@@ -252,19 +252,14 @@ func TestStreamsAreBounded(t *testing.T) {
 		t.Errorf("want 503 with a time to try again, got %s", response.Status)
 	}
 	open[0].Body.Close()
-	for deadline := time.Now().Add(testwait.Patience); ; {
+	testwait.Until(t, func() bool {
 		response, err := client.Get(base + "/api/v1/events")
 		if err != nil {
 			t.Fatal(err)
 		}
 		response.Body.Close()
-		if response.StatusCode == http.StatusOK {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("want a place again when a stream has ended")
-		}
-	}
+		return response.StatusCode == http.StatusOK
+	}, "want a place again when a stream has ended")
 }
 
 func TestForeignNamesAreRefused(t *testing.T) {

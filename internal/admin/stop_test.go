@@ -32,16 +32,13 @@ func TestAStopLetsWhatIsBeingDoneFinish(t *testing.T) {
 	stopped := make(chan struct{})
 	go func() { stop(); close(stopped) }()
 	// The listener is closed first, so that nothing new begins.
-	for deadline := time.Now().Add(testwait.Patience); ; time.Sleep(time.Millisecond) {
+	testwait.Until(t, func() bool {
 		conn, err := net.Dial("unix", client.Socket)
-		if err != nil {
-			break
+		if err == nil {
+			conn.Close()
 		}
-		conn.Close()
-		if time.Now().After(deadline) {
-			t.Fatal("want no more connections")
-		}
-	}
+		return err != nil
+	}, "want no more connections")
 	close(c.leave)
 	if got := <-answer; got.Forgotten != 7 {
 		t.Errorf("want the answer, got %+v", got)

@@ -157,14 +157,10 @@ func TestTheTimeOfThreadsThatHaveEndedCounts(t *testing.T) {
 	}
 	go burn()
 	<-done
-	for deadline := time.Now().Add(testwait.Patience); ; time.Sleep(time.Millisecond) {
-		if _, err := os.Stat(fmt.Sprintf("/proc/self/task/%d", thread)); err != nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("want the thread to end")
-		}
-	}
+	testwait.Until(t, func() bool {
+		_, err := os.Stat(fmt.Sprintf("/proc/self/task/%d", thread))
+		return err != nil
+	}, "want the thread to end")
 	const inexact = 30 * time.Millisecond // ticks
 	if after, err := processTime(os.Getpid()); err != nil || after-before < long-inexact {
 		t.Errorf("want %v counted, got %v, %v", long, after-before, err)

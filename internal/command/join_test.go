@@ -19,6 +19,7 @@ import (
 
 	"udprelay/internal/client/relaytest"
 	"udprelay/internal/command"
+	"udprelay/internal/testwait"
 )
 
 // asUdprelay in the environment makes the test binary the program itself, for
@@ -375,9 +376,7 @@ func TestJoinTellsThatItsProofIsNotAccepted(t *testing.T) {
 			t.Errorf("want %q on standard error, got %q, %v", want, got, err)
 		}
 		relay.Forget(nil) // a cookie is enough from now on
-		for deadline := time.Now().Add(3 * relaytest.Patience); relay.Peers() == 0 && time.Now().Before(deadline); {
-			time.Sleep(10 * time.Millisecond)
-		}
+		testwait.Until(t, func() bool { return relay.Peers() > 0 }, "want a peer")
 		relay.Say("welcome")
 		j.WantLine(t, "welcome\n")
 		j.Signal(t, syscall.SIGTERM)

@@ -18,19 +18,16 @@ import (
 
 	"udprelay/internal/certificate/certificatetest"
 	"udprelay/internal/client/relaytest"
+	"udprelay/internal/testwait"
 )
 
 // wantIn waits until a client is in.
 func wantIn(t *testing.T, relay *relaytest.Connected) {
 	t.Helper()
-	for deadline := time.Now().Add(relaytest.Patience); ; time.Sleep(time.Millisecond) {
-		if _, in := relay.Count(); in > 0 {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("want a client at the relay, and none came")
-		}
-	}
+	testwait.Until(t, func() bool {
+		_, in := relay.Count()
+		return in > 0
+	}, "want a client at the relay, and none came")
 }
 
 // runConnectedExample runs an example of a relay that is reached by a

@@ -14,6 +14,7 @@ import (
 
 	"udprelay/internal/client/relaytest"
 	"udprelay/internal/command"
+	"udprelay/internal/testwait"
 )
 
 // withDefaults in the environment makes the test binary the program with its
@@ -94,14 +95,7 @@ func TestAHangUpWhileItStopsIsNotItsEnd(t *testing.T) {
 		write.Close()
 		log.await(t, "msg=access")
 		p.Signal(t, syscall.SIGTERM)
-		for deadline := time.Now().Add(relaytest.Patience); ; {
-			if err := p.process.Signal(syscall.SIGHUP); errors.Is(err, os.ErrProcessDone) {
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Fatal("want an end")
-			}
-		}
+		testwait.Until(t, func() bool { return errors.Is(p.process.Signal(syscall.SIGHUP), os.ErrProcessDone) }, "want an end")
 		log.await(t, "msg=stopped")
 		p.WantEnd(t, 0, "")
 		if _, err := os.Stat(state); errors.Is(err, fs.ErrNotExist) {

@@ -9,11 +9,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"udprelay/internal/testneed"
+	"udprelay/internal/testwait"
 )
 
 func needs(t *testing.T) {
@@ -155,11 +155,7 @@ func TestStoppedLeavesNoChild(t *testing.T) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- s.compare(ctx, []scenario{burst}, candidates(s.programs)[:1]) }()
-	for deadline := time.Now().Add(startPatience); len(children(t)) == 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("want a relay started")
-		}
-	}
+	testwait.Until(t, func() bool { return len(children(t)) > 0 }, "want a relay started")
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("want %v, got %v", context.Canceled, err)

@@ -64,16 +64,13 @@ func (c *controlled) bans(t *testing.T) []admin.Ban {
 func (c *controlled) awaitStatus(t *testing.T, what string, want func(admin.Status) bool) {
 	t.Helper()
 	var status admin.Status
-	for deadline := time.Now().Add(testwait.Patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	testwait.Until(t, func() bool {
 		var err error
 		if status, err = c.Status(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if want(status) {
-			return
-		}
-	}
-	t.Fatalf("want %s, got %+v", what, status)
+		return want(status)
+	}, func() string { return fmt.Sprintf("want %s, got %+v", what, status) })
 }
 
 // unrun returns a daemon whose relay only its test uses, and nothing runs beside
@@ -207,11 +204,7 @@ func TestABanComesToItsEnd(t *testing.T) {
 	if now, until := time.Now(), before.Add(time.Second); now.Before(until) {
 		t.Errorf("want it banned until %v at least, got an end at %v", until, now)
 	}
-	for deadline := time.Now().Add(testwait.Patience); len(d.bans(t)) > 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("want no bans")
-		}
-	}
+	testwait.Until(t, func() bool { return len(d.bans(t)) == 0 }, "want no bans")
 	enter(t, "127.0.0.3", d.relay).say(t, "both are back")
 	collector.hears(t, "both are back")
 }

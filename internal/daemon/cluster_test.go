@@ -54,13 +54,11 @@ func (d clusterDaemon) awaitStatus(t *testing.T, what string, as func(*admin.Clu
 	t.Helper()
 	var status admin.Status
 	var err error
-	for deadline := time.Now().Add(testwait.Patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if status, err = d.client().Status(t.Context()); err == nil && as(&status.Cluster) {
-			return status.Cluster
-		}
-	}
-	t.Fatalf("want %s; got %+v, %v", what, status.Cluster, err)
-	return admin.Cluster{}
+	testwait.Until(t, func() bool {
+		status, err = d.client().Status(t.Context())
+		return err == nil && as(&status.Cluster)
+	}, func() string { return fmt.Sprintf("want %s; got %+v, %v", what, status.Cluster, err) })
+	return status.Cluster
 }
 
 // status returns the status as it is now: it is told again for a moment.

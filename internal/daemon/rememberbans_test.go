@@ -20,13 +20,11 @@ func awaitSaved(t *testing.T, directory string, bans int) *state.Snapshot {
 	t.Helper()
 	var saved *state.Snapshot
 	var err error
-	for deadline := time.Now().Add(testwait.Patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if saved, err = state.Load(filepath.Join(directory, stateName), time.Now()); err == nil && len(saved.Bans) == bans {
-			return saved
-		}
-	}
-	t.Fatalf("want %d bans saved, got %+v, %v", bans, saved, err)
-	return nil
+	testwait.Until(t, func() bool {
+		saved, err = state.Load(filepath.Join(directory, stateName), time.Now())
+		return err == nil && len(saved.Bans) == bans
+	}, func() string { return fmt.Sprintf("want %d bans saved, got %+v, %v", bans, saved, err) })
+	return saved
 }
 
 // wantSameBans checks that bans are as before, with the same times to a second.

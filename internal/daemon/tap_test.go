@@ -89,15 +89,14 @@ func TestAReaderOfARecordingThatDoesNotReadCostsNobodyADatagram(t *testing.T) {
 func awaitRelayed(t *testing.T, directory string, want uint64) {
 	t.Helper()
 	client := admin.Client{Socket: filepath.Join(directory, controlName)}
-	for deadline := time.Now().Add(testwait.Patience); ; time.Sleep(time.Millisecond) {
-		status, err := client.Status(t.Context())
-		if err == nil && status.Counters.Relayed == want {
-			return
+	var status admin.Status
+	testwait.Until(t, func() bool {
+		var err error
+		if status, err = client.Status(t.Context()); err != nil {
+			t.Fatal(err)
 		}
-		if err != nil || time.Now().After(deadline) {
-			t.Fatalf("want %d relayed, got %+v, %v", want, status.Counters, err)
-		}
-	}
+		return status.Counters.Relayed == want
+	}, func() string { return fmt.Sprintf("want %d relayed, got %+v", want, status.Counters) })
 }
 
 // Two recordings at once are two: each has what it asks for.

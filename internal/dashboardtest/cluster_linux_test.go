@@ -10,7 +10,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"udprelay/internal/admin/dashboard/pagetest"
 	"udprelay/internal/testwait"
@@ -74,15 +73,13 @@ func TestCluster(t *testing.T) {
 	atA.WaitText("cluster-trouble-text", "no other node here")
 	atA.Wait(`!document.getElementById("cluster-trouble").hidden`)
 	atA.Clean()
-	for deadline := time.Now().Add(testwait.Patience); ; time.Sleep(time.Millisecond) {
-		text := metrics(t, a)
-		if strings.Contains(text, "\nudprelay_cluster_nodes{state=\"left\"} 1\n") && strings.Contains(text, "\nudprelay_cluster_published_datagrams_total 300\n") {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the metrics do not follow:\n%s", strings.Join(regexp.MustCompile(`(?m)^udprelay_cluster.*`).FindAllString(text, -1), "\n"))
-		}
-	}
+	text := ""
+	testwait.Until(t, func() bool {
+		text = metrics(t, a)
+		return strings.Contains(text, "\nudprelay_cluster_nodes{state=\"left\"} 1\n") && strings.Contains(text, "\nudprelay_cluster_published_datagrams_total 300\n")
+	}, func() string {
+		return "the metrics do not follow:\n" + strings.Join(regexp.MustCompile(`(?m)^udprelay_cluster.*`).FindAllString(text, -1), "\n")
+	})
 }
 
 // kill ends a daemon at once.

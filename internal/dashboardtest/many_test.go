@@ -79,24 +79,19 @@ func (c crowd) write(i int, payload []byte) {
 func (c crowd) awaitReceived(n int) {
 	c.t.Helper()
 	browser := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: testwait.Patience}
-	for deadline := time.Now().Add(testwait.Patience); ; time.Sleep(time.Millisecond) {
+	var status struct{ Counters struct{ Received int } }
+	testwait.Until(c.t, func() bool {
 		answer, err := browser.Get(c.d.page + "api/v1/status")
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		var status struct{ Counters struct{ Received int } }
 		err = json.NewDecoder(answer.Body).Decode(&status)
 		answer.Body.Close()
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		if status.Counters.Received >= n {
-			return
-		}
-		if time.Now().After(deadline) {
-			c.t.Fatalf("the relay has %d of %d datagrams", status.Counters.Received, n)
-		}
-	}
+		return status.Counters.Received >= n
+	}, func() string { return fmt.Sprintf("the relay has %d of %d datagrams", status.Counters.Received, n) })
 }
 
 // TestTenThousandPeers sees to it that the page of a full relay stays small:

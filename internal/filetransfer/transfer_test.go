@@ -230,14 +230,10 @@ func TestTooManyAtOnce(t *testing.T) {
 	}
 	first.CloseWrite()
 	p.next(t)
-	for deadline := time.Now().Add(testwait.Patience); ; time.Sleep(time.Millisecond) {
-		if _, err = sender.Send(t.Context(), path, ""); err == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
+	testwait.Until(t, func() bool {
+		_, err = sender.Send(t.Context(), path, "")
+		return err == nil
+	}, func() string { return fmt.Sprintf("want it sent; got %v", err) })
 	second.CloseWrite()
 }
 

@@ -6,9 +6,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"udprelay/internal/client/relaytest"
+	"udprelay/internal/testwait"
 )
 
 func TestASessionSaysOnceThatItIsTurnedAwayAndThatItIsIn(t *testing.T) {
@@ -19,14 +19,10 @@ func TestASessionSaysOnceThatItIsTurnedAwayAndThatItIsIn(t *testing.T) {
 	if !strings.HasPrefix(got, relay.URL+" ended the connection as soon as it had begun (") || !strings.HasSuffix(got, "); still trying") {
 		t.Errorf("want it said that the relay turns away, got %q", got)
 	}
-	for deadline := time.Now().Add(relaytest.Patience); ; time.Sleep(time.Millisecond) {
-		if came, _ := relay.Count(); came >= 4 {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("want more tries")
-		}
-	}
+	testwait.Until(t, func() bool {
+		came, _ := relay.Count()
+		return came >= 4
+	}, "want more tries")
 	in.Store(true)
 	if got, want := await(t, r.said, "another notice"), "connected to "+relay.URL+" again"; got != want {
 		t.Errorf("want %q, got %q", want, got)
