@@ -2,7 +2,6 @@ package storm
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -72,11 +71,13 @@ func seeds(count uint64) uint64 {
 	return count
 }
 
-// Each is honest traffic that repeats payloads.
-var honest = []struct {
+type traffic struct {
 	name  string
 	build func(s *sim, r *simRelay, end int64)
-}{
+}
+
+// Each is honest traffic that repeats payloads.
+var honest = []traffic{
 	{"two constant payloads at 1000/s", func(s *sim, r *simRelay, end int64) {
 		for i, p := range r.clients(2) {
 			r.sends(p, millisecond, int64(i)*300*microsecond, end, always(7))
@@ -221,25 +222,7 @@ func (r *simRelay) costs(t *testing.T, trials, oneIn int) {
 }
 
 func TestHonestTrafficLosesNextToNothing(t *testing.T) {
-	for _, test := range honest {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			for seed := range seeds(3) {
-				s := &sim{random: rand.New(rand.NewPCG(seed, 1))}
-				r := s.newRelay(true, 200)
-				r.watch = newWatch(seed + 100)
-				const end = 15 * second
-				test.build(s, r, end)
-				s.run(end + second)
-				r.costs(t, 1, 200)
-				if t.Failed() {
-					t.Logf("seed %d", seed)
-					r.log(t)
-					return
-				}
-			}
-		})
-	}
+	checkCosts(t, honest, 3, 200, 15*second, 1, 200)
 }
 
 // states lets so many peers send the same states, each so many times per
@@ -257,10 +240,7 @@ func states(count, each int, rate int64, state func(i int, now int64) uint64) fu
 
 // Each is honest traffic in which what is repeated changes, perhaps just when
 // it is withheld: it may take more than one trial, but nobody is cut.
-var changing = []struct {
-	name  string
-	build func(s *sim, r *simRelay, end int64)
-}{
+var changing = []traffic{
 	{"16 universes of two consoles, a scene each second", states(2, 16, 44, func(_ int, now int64) uint64 { return uint64(now / second) })},
 	{"4 universes of two consoles, a scene each 0.7 s", states(2, 4, 44, func(_ int, now int64) uint64 { return uint64(now / (700 * millisecond)) })},
 	{"16 universes of two consoles, a chase of four steps", states(2, 16, 44, func(_ int, now int64) uint64 { return uint64(now/(250*millisecond)) % 4 })},
@@ -317,17 +297,22 @@ var changing = []struct {
 func hashed(i int) int64 { return int64(hashOf(uint64(i)) % uint64(3*second)) }
 
 func TestPayloadsThatChangeAreNotTakenForALoop(t *testing.T) {
-	for _, test := range changing {
+	checkCosts(t, changing, 4, 20, 30*second, 12, 30)
+}
+
+// checkCosts checks what the watch costs each traffic in the time up to end, with
+// so many seeds, at a relay with room for so many peers, see [simRelay.costs].
+func checkCosts(t *testing.T, list []traffic, seedCount uint64, peerCount int, end int64, trials, oneIn int) {
+	for _, test := range list {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			for seed := range seeds(4) {
+			for seed := range seeds(seedCount) {
 				s := newSim(seed)
-				r := s.newRelay(true, 20)
+				r := s.newRelay(true, peerCount)
 				r.watch = newWatch(seed + 100)
-				const end = 30 * second
 				test.build(s, r, end)
 				s.run(end + second)
-				r.costs(t, 12, 30)
+				r.costs(t, trials, oneIn)
 				if t.Failed() {
 					t.Logf("seed %d", seed)
 					r.log(t)
