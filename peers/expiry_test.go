@@ -90,8 +90,8 @@ func TestListsThatWereGivenAwayStayAsTheyWere(t *testing.T) {
 		table.Heard(nth(i), at(time.Minute))
 	}
 	table.SetStatic(addrs("192.0.2.3:1", "192.0.2.4:1"), at(time.Minute))
-	wantPeers(t, "Peers of before", all, "192.0.2.1:1", "192.0.2.2:1", "192.0.2.3:1")
-	wantPeers(t, "Receivers of before", receivers, "192.0.2.1:1", "192.0.2.2:1", "192.0.2.3:1")
+	wantPeers(t, "the peers as they were", all, "192.0.2.1:1", "192.0.2.2:1", "192.0.2.3:1")
+	wantPeers(t, "the receivers as they were", receivers, "192.0.2.1:1", "192.0.2.2:1", "192.0.2.3:1")
 }
 
 // Who embeds the package may want no expiry at all.

@@ -21,7 +21,7 @@ func TestForgottenPeerIsGoneAndMayJoinAgain(t *testing.T) {
 	}
 	wantPeers(t, "Peers", table.Peers(), "192.0.2.1:1", "192.0.2.3:1")
 	wantPeers(t, "Receivers", table.Receivers(), "192.0.2.1:1", "192.0.2.3:1")
-	wantPeers(t, "Peers of before", all, "192.0.2.1:1", "192.0.2.2:1", "192.0.2.3:1")
+	wantPeers(t, "the peers as they were", all, "192.0.2.1:1", "192.0.2.2:1", "192.0.2.3:1")
 	wantCounts(t, table, 2, 0)
 	if table.Forget(p) {
 		t.Error("second Forget: want false, got true")
@@ -34,9 +34,9 @@ func TestForgottenPeerIsGoneAndMayJoinAgain(t *testing.T) {
 		t.Errorf("want a new peer, got number %d after %d", again.Number(), p.Number())
 	}
 	wantPeers(t, "Peers", table.Peers(), "192.0.2.1:1", "192.0.2.3:1", "192.0.2.2:1")
-	// Who means the one of before does not hit the new one.
+	// To forget the old peer does not forget the new one at its address.
 	if table.Forget(p) {
-		t.Error("Forget of the peer of before: want false, got true")
+		t.Error("Forget of the old peer: want false, got true")
 	}
 	wantCounts(t, table, 3, 0)
 }

@@ -122,7 +122,7 @@ func TestOnlyJoiningUsesUpTheRates(t *testing.T) {
 	wantCounts(t, table, 2, 3)
 }
 
-// A flood that the rates hold back must not be able to keep a peer of before
+// A flood that the rates hold back must not be able to keep a peer that is there
 // from staying: it is known.
 func TestJoinRatesDoNotTouchWhoIsThere(t *testing.T) {
 	table := hastyTable(1, 1)

@@ -24,7 +24,7 @@ func TestNewRulesDecideAboutThoseInside(t *testing.T) {
 	wantPeers(t, "removed", removed, "192.0.2.1:1", "[2001:db8::1]:1")
 	wantPeers(t, "Peers", table.Peers(), "192.0.2.9:1", "192.0.2.3:1")
 	wantPeers(t, "Receivers", table.Receivers(), "192.0.2.9:1", "192.0.2.3:1")
-	wantPeers(t, "the receivers of before", before, "192.0.2.9:1", "192.0.2.1:1", "192.0.2.2:1", "192.0.2.3:1", "[2001:db8::1]:1")
+	wantPeers(t, "the receivers as they were", before, "192.0.2.9:1", "192.0.2.1:1", "192.0.2.2:1", "192.0.2.3:1", "[2001:db8::1]:1")
 	wantCounts(t, table, 1, 1)
 	wantHeard(t, table, "192.0.2.1:1", at(1), peers.RefusedByRule)
 	wantHeard(t, table, "192.0.2.2:1", at(1), peers.Joined)

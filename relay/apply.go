@@ -43,7 +43,7 @@ func (r *Relay) Apply(options Options) (forgotten int) {
 	return len(removed)
 }
 
-// changed returns the size to set: 0 if it is the one of before.
+// changed returns the size to set: 0 if it is the previous one.
 func changed(before, now int) int {
 	if now == before {
 		return 0

@@ -111,7 +111,7 @@ func TestNewSecretIsTheOneThatCounts(t *testing.T) {
 	})
 }
 
-// keepHouse looks as often as the expiry asks, not as the one of before did.
+// keepHouse looks as often as the expiry asks, not as the previous one did.
 func TestNewExpiryHoldsWhileTheRelayRuns(t *testing.T) {
 	eachWay(t, func(t *testing.T, w way) {
 		options := defaults()

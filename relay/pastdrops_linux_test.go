@@ -153,7 +153,7 @@ func TestTheOtherWaysHaveNoPast(t *testing.T) {
 	}
 }
 
-// Among what was dropped meanwhile may have been keep-alives, so peers of before
+// Among what was dropped meanwhile may have been keep-alives, so the peers
 // may be silent for longer.
 func TestPeersDoNotExpireForKeepAlivesThatCameWhileNobodyReceived(t *testing.T) {
 	needLoopback(t)

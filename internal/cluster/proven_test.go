@@ -135,7 +135,7 @@ func TestRecordedMessagesDoNothing(t *testing.T) {
 	r.repeat(t, third)
 	s := third.Stats()
 	if len(s.Nodes) != 0 || s.ReceivedMessages != 0 || asked.Load() != 1 || third.words() != "" {
-		t.Errorf("want nothing of before heard; got %+v, %d, %q", s, asked.Load(), third.words())
+		t.Errorf("want nothing recorded heard; got %+v, %d, %q", s, asked.Load(), third.words())
 	}
 	if s.Dropped[DropUnproven] == 0 {
 		t.Errorf("want it counted as %v; got %v", DropUnproven, s.Dropped)

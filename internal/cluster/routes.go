@@ -146,7 +146,7 @@ func (r *wanted) heard(a answer, self string, now time.Time) {
 		if r.vain++; r.vain > mostVain {
 			a.err = "it does not let this node in: want the same secret on both"
 		} else {
-			a.err = r.err // of before
+			a.err = r.err // likewise
 		}
 	}
 	r.answer = a

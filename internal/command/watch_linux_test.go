@@ -118,7 +118,7 @@ func TestStatusIsWatchedOnATerminal(t *testing.T) {
 	wantFits(t, lines, 80, 40)
 	text := strings.Join(lines[1:], "")
 	if !strings.HasPrefix(text, "no relay answers at the control socket "+socket+": ") || !strings.Contains(text, "What it said before:relay     ready, version 1.2.3listens ") {
-		t.Errorf("want the reason and the status of before, got\n%s", strings.Join(lines, "\n"))
+		t.Errorf("want the reason and the previous status, got\n%s", strings.Join(lines, "\n"))
 	}
 	r.status.Listen = "[::]:9999"
 	stand(t, socket, r)

@@ -64,7 +64,7 @@ func TestTheServiceManagerIsToldWhatGoesOn(t *testing.T) {
 	}
 	d.spoil(net.ErrClosed)
 	d.reload <- nil
-	told(t, manager, "READY=1\nSTATUS=not reloaded, the configuration of before holds: "+net.ErrClosed.Error())
+	told(t, manager, "READY=1\nSTATUS=not reloaded, the previous configuration holds: "+net.ErrClosed.Error())
 	if err := d.stop(); err != nil {
 		t.Fatal(err)
 	}

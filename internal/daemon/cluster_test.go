@@ -74,7 +74,7 @@ func (d clusterDaemon) status(t *testing.T) admin.Status {
 			return status
 		}
 		if time.Since(began) > testwait.Patience {
-			t.Fatal("want a status of now; got one of before again and again")
+			t.Fatal("want a status of now; got an older one again and again")
 		}
 		time.Sleep(time.Millisecond)
 	}

@@ -108,7 +108,7 @@ func TestNoNodeIsGivenUpForOneThatCannotBe(t *testing.T) {
 		t.Error("want an error where somebody else listens")
 	}
 	if !n.On() || n.Name() != "x" {
-		t.Errorf("want the node of before; got %q", n.Name())
+		t.Errorf("want the previous node; got %q", n.Name())
 	}
 }
 

@@ -35,7 +35,7 @@ func (d *daemon) reloadWhenAsked(ctx context.Context) {
 			d.complain(systemd.Reloading())
 			status := "reloaded"
 			if _, err := d.Reload(); err != nil {
-				status = "not reloaded, the configuration of before holds: " + err.Error()
+				status = "not reloaded, the previous configuration holds: " + err.Error()
 			}
 			// Also if it failed: the daemon does its work as before.
 			d.complain(systemd.Ready(status))
@@ -51,7 +51,7 @@ func (d *daemon) Reload() (admin.Reloaded, error) {
 		for line := range strings.Lines(err.Error()) {
 			d.log.Error(strings.TrimSuffix(line, "\n"))
 		}
-		d.log.Error("not reloaded: the configuration of before holds")
+		d.log.Error("not reloaded: the previous configuration holds")
 		return reloaded, err
 	}
 	d.reloading.Lock()

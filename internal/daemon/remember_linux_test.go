@@ -63,7 +63,7 @@ func TestDropsWhileNobodyRanAreCounted(t *testing.T) {
 	for _, sameBoot := range []bool{false, true} {
 		conn, from, err := openSocket(t.Context(), address.String(), []*os.File{passed(t, kept, storedName)}, discard)
 		if err != nil || from == "" {
-			t.Fatalf("want the socket of before, got that of %q, %v", from, err)
+			t.Fatalf("want the previous socket, got that of %q, %v", from, err)
 		}
 		r, err := relay.New(conn, relay.Options{})
 		if err != nil {

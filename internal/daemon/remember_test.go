@@ -144,7 +144,7 @@ func TestNamesOutliveARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// With the address of before, whatever the look-up says later.
+	// With the previous address, whatever the look-up says later.
 	r, err := relay.New(listenUDP(t, "udp4", "127.0.0.1:0"), relay.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +156,7 @@ func TestNamesOutliveARestart(t *testing.T) {
 	}
 	newStatic(configured(t, keyed("peers.static", named)), r, nil, discard, func([]state.Name) {}, saved.Names)
 	if p := r.Peers().Lookup(collector.LocalAddr().(*net.UDPAddr).AddrPort()); p == nil || !p.Static() {
-		t.Errorf("want the address of before to be a static peer, got %v", p)
+		t.Errorf("want the previous address to be a static peer, got %v", p)
 	}
 }
 

@@ -98,7 +98,7 @@ func TestBansOutliveARestartAndACrash(t *testing.T) {
 	}
 	third := startControlled(t, crashed, address)
 	third.await(t, `level=INFO msg="bans are back" count=3`)
-	refuses(third, bans, 3) // with the speaker of before, too
+	refuses(third, bans, 3) // with the previous speaker, too
 }
 
 // Without peers that come or go with them.

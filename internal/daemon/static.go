@@ -285,7 +285,7 @@ func (r *resolving) wait(ctx context.Context, limit time.Duration) {
 	}
 }
 
-// instead has the static peers of cfg instead of those of before, see
+// instead has the static peers of cfg instead of the previous ones, see
 // [static.after].
 func (r *resolving) instead(cfg *config.Config, between func()) *resolving {
 	r.stop()

@@ -132,7 +132,7 @@ func TestMovingTheListenerKeepsClients(t *testing.T) {
 	r.balance()
 }
 
-// The same port at other addresses is in use until the listener of before is
+// The same port at other addresses is in use until the previous listener is
 // closed.
 func TestListenerMovesToOtherAddressesOfItsPort(t *testing.T) {
 	r := openRoom(t, func(_ *relay.Options, o *Options) { o.TCP = "0.0.0.0:0" }) // a port that is free at all addresses

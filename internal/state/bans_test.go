@@ -175,7 +175,7 @@ func TestWhatTheClusterHasIsLoadedAsItWas(t *testing.T) {
 	wantSame(t, s, got)
 }
 
-// A file of before, and one of a relay that was never in a cluster, say nothing
+// An old file, and one of a relay that was never in a cluster, say nothing
 // of it.
 func TestAFileOfOneRelayAloneIsAsBefore(t *testing.T) {
 	file := string(encoded(t, &Snapshot{Bans: shown.Bans[:1]}, savedAt))

@@ -140,7 +140,7 @@ func somePeers(n int, now time.Time) []peer {
 
 func (s *standIn) url() string { return "http://" + s.address + "/" }
 
-// start begins to answer, at the address of before if there was one.
+// start begins to answer, at the previous address if there was one.
 func (s *standIn) start() {
 	s.t.Helper()
 	listener, err := net.Listen("tcp", s.address)
