@@ -46,6 +46,7 @@ func TestGroupsOfOtherProgramsAreNotReceived(t *testing.T) {
 					t.Fatal(err)
 				}
 				other.client(t, from, at(r, to)).join(r)
+				settle(t, r)
 				if s := r.Stats(); s.Received != 1 {
 					t.Errorf("%s, %s on %s: want only the keep-alive received; got %d datagrams", w.name, network, listen, s.Received)
 				}

@@ -162,6 +162,19 @@ func awaitStats(t testing.TB, r *Relay, want string, ok func(Stats) bool) {
 	await(t, func() bool { return ok(r.Stats()) }, func() string { return fmt.Sprintf("want %s; got %s", want, show(r.Stats())) })
 }
 
+// settle waits until r, which runs, has counted what it has received and its
+// clients have got: a batch counts only when it has left.
+func settle(t testing.TB, r *Relay) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for range 2 { // the first may come within the batch
+		if err := r.Turn(ctx); err != nil {
+			t.Fatalf("want a relay that goes on; got %v", err)
+		}
+	}
+}
+
 // show writes the counts for messages of tests.
 func show(s Stats) string {
 	text := fmt.Sprintf("received %d (%d bytes), keep-alives %d, relayed %d (%d due), delivered %d (%d bytes)", s.Received, s.ReceivedBytes, s.KeepAlives, s.Relayed, s.Due, s.Delivered, s.DeliveredBytes)

@@ -74,6 +74,7 @@ func TestTrainsOfSendersAreRelayedDatagramByDatagram(t *testing.T) {
 				for _, c := range heard {
 					c.wants(want...)
 				}
+				settle(t, r)
 				s := r.Stats()
 				if got := s.Received - s.KeepAlives; got != uint64(len(want)) {
 					t.Errorf("want %d received but for keep-alives; got %s", len(want), show(s))

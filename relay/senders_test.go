@@ -95,6 +95,7 @@ func TestThousandLinesFromAsManyPortsArrive(t *testing.T) {
 		link := new(fromLink)
 		r.Attach(link)
 		from := sendLines(t, r, []string{"127.0.0.2"}, 1000, collectors...)
+		settle(t, r)
 		checkNoDrops(t, r)
 		if s := r.Stats(); s.Relayed != 1000 || s.Delivered != 2000 {
 			t.Errorf("want 1000 relayed and 2000 delivered; got %s", show(s))

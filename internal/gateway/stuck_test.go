@@ -197,19 +197,27 @@ func TestStuckClientThatRecoversHearsWhatWaited(t *testing.T) {
 		last, heard = n, heard+1
 		return n
 	}
+	// counted waits until its counts have what it has heard.
+	counted := func() (of relay.PeerStats) {
+		await(t, func() bool { of = r.relay.PeerStats(p); return of.Delivered >= heard }, func() string {
+			return fmt.Sprintf("want %d delivered; got %+v", heard, of)
+		})
+		return of
+	}
 	// It takes until there is room again, and a mark gets through.
 	await(t, func() bool {
 		sender.say(fmt.Sprintf("%d mark", said))
 		said++
 		for hear() < said-1 {
-			if of := r.relay.PeerStats(p); of.Delivered == heard {
+			if counted().Delivered == heard {
 				return false // the mark was dropped
 			}
 		}
 		return true
 	}, func() string { return "want it to hear again" })
+	r.awaitRelayed(uint64(said))
 	r.balance()
-	of := r.relay.PeerStats(p)
+	of := counted()
 	if of.Delivered != heard || of.Delivered+of.Dropped[relay.DropQueueFull] != uint64(said) {
 		t.Errorf("want %d said, %d of them delivered; got %+v", said, heard, of)
 	}
