@@ -156,6 +156,7 @@ func TestLongerThanUDPCarriesReachesTheOthers(t *testing.T) {
 	c.say("after")
 	wants(t, u, "after")
 	wants(t, s, "after")
+	r.awaitRelayed(3)
 	r.balance()
 	if s := r.relay.Stats(); s.Dropped[relay.DropTooBig] != 2 || s.Delivered != 4 {
 		t.Errorf("want 4 delivered and 2 dropped as too_big; got %+v", s)
@@ -169,6 +170,7 @@ func TestLongerThanUDPCarriesReachesTheOthers(t *testing.T) {
 	for _, l := range all {
 		wants(t, l, "short")
 	}
+	r.awaitRelayed(5)
 	r.balance()
 	if s := r.relay.Stats(); s.Dropped[relay.DropTooBig] != 5 {
 		t.Errorf("want 5 dropped as too_big; got %+v", s)
@@ -208,6 +210,7 @@ func TestKeepAlivesAreCountedAndNotAnswered(t *testing.T) {
 	await(t, func() bool { return r.relay.Stats().KeepAlives == 4 }, func() string {
 		return fmt.Sprintf("want 4 keep-alives; got %+v", r.relay.Stats())
 	})
+	r.awaitRelayed(2)
 	r.balance()
 	if s := r.relay.Stats(); s.Relayed != 2 || s.Delivered != 2 {
 		t.Errorf("want 2 relayed; got %+v", s)
@@ -268,6 +271,7 @@ func TestRulesHoldForConnectedPeers(t *testing.T) {
 	wants(t, listener, "from one who may only send")
 	both.say("from one who may both")
 	wants(t, listener, "from one who may both")
+	r.awaitRelayed(2)
 	r.balance()
 	if s := r.relay.Stats(); s.Due != 3 || s.Delivered != 3 {
 		t.Errorf("want 3 due and delivered; got %+v", s)

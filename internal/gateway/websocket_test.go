@@ -76,6 +76,7 @@ func TestMessagesOfAnyKindAndLengthGoThrough(t *testing.T) {
 	wants(t, u, string(everyByte), "grüße, 世界", "after")
 	a.say(long[:65_535])
 	wants(t, b, long[:65_535])
+	r.awaitRelayed(24)
 	r.balance()
 	if s := r.relay.Stats(); s.KeepAlives != 3 || s.Dropped[relay.DropTooBig] != 1 {
 		t.Errorf("want 3 keep-alives, and 1 dropped as too_big; got %+v", s)
