@@ -97,8 +97,9 @@ func (p *udpPeer) check(t testing.TB, all []*udpPeer) {
 }
 
 // talk has all peers speak at random, no more at a time than their sockets can
-// hold, and checks that everyone hears everyone else.
-func talk(t testing.TB, all []*udpPeer) {
+// hold, and checks that everyone hears everyone else. It returns how many
+// datagrams they have said.
+func talk(t testing.TB, all []*udpPeer) (total int) {
 	t.Helper()
 	base := make([]int, len(all))
 	for i, p := range all {
@@ -106,7 +107,6 @@ func talk(t testing.TB, all []*udpPeer) {
 	}
 	random := rand.New(rand.NewPCG(1, 2))
 	said := make([]int, len(all))
-	total := 0
 	for range 20 {
 		for range 60 {
 			i := random.IntN(len(all))
@@ -122,6 +122,7 @@ func talk(t testing.TB, all []*udpPeer) {
 	for _, p := range all {
 		p.check(t, all)
 	}
+	return total
 }
 
 func udpPeersOf(t testing.TB, list []*testNode, each int) (all []*udpPeer) {

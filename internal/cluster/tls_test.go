@@ -60,7 +60,8 @@ func TestRoutesWithTLS(t *testing.T) {
 	routes := []string{first.Addr().String()}
 	second := startNode(t, Options{Name: "second", TLS: a.Serving(), Routes: routes})
 	awaitNodes(t, first, second)
-	talk(t, udpPeersOf(t, []*testNode{first, second}, 1))
+	total := talk(t, udpPeersOf(t, []*testNode{first, second}, 1))
+	await(t, "all that was said is handed to the tap", func() bool { return second.tap.counted() == total })
 
 	strange := other.Serving()
 	strange.RootCAs = a.Pool // so that it is the other side that refuses
