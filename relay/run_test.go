@@ -136,7 +136,8 @@ func TestClientThatHasGoneCostsNothing(t *testing.T) {
 					clients[3].send(text + " back")
 					clients[1].wants(text + " back")
 				}
-				awaitStats(t, r, "200 datagrams delivered to 4 peers each, as far as the kernel knows", func(s Stats) bool { return s.Delivered == 800 })
+				// On a slow machine those that have gone are forgotten meanwhile.
+				awaitStats(t, r, "200 datagrams delivered to all that are peers, as far as the kernel knows", func(s Stats) bool { return s.Relayed == 200 && s.Delivered == s.Due })
 				checkNoDrops(t, r)
 			})
 		}
