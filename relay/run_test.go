@@ -36,14 +36,16 @@ func TestRunWithACancelledContextEndsAtOnce(t *testing.T) {
 	})
 }
 
-// load keeps r busy until the returned function is called.
+const more = "more and more and more"
+
+// load keeps r busy with it until the returned function is called.
 func load(t *testing.T, r *Relay) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var all sync.WaitGroup
 	for _, c := range newPeers(t, r, near(r), 3) {
 		all.Go(func() {
 			for ctx.Err() == nil {
-				c.conn.Write([]byte("more and more and more")) // refused once the relay is gone
+				c.conn.Write([]byte(more)) // refused once the relay is gone
 			}
 		})
 	}
@@ -111,9 +113,9 @@ func TestStatsAreCompleteWhenRunHasEnded(t *testing.T) {
 		stop()
 		unload()
 		s := r.Stats()
-		// Three peers: each datagram goes to two.
-		if relayed := s.Received - s.KeepAlives; s.Delivered != 2*relayed || s.DeliveredBytes != 2*s.ReceivedBytes {
-			t.Errorf("want twice as much delivered as received; got %s", show(s))
+		// Three peers: each datagram goes to two. On a busy machine it is an overload.
+		if s.Received != s.KeepAlives+s.Dropped[DropOverload]+s.Relayed || s.Delivered != 2*s.Relayed || s.DeliveredBytes != s.Delivered*uint64(len(more)) {
+			t.Errorf("want twice as much delivered as relayed, and all received; got %s", show(s))
 		}
 	})
 }
