@@ -300,6 +300,16 @@ func TestPayloadsThatChangeAreNotTakenForALoop(t *testing.T) {
 	checkCosts(t, changing, 4, 20, 30*second, 12, 30)
 }
 
+// Beside traffic that never ends, what each trial may take must not add up.
+func TestPayloadsThatChangeForLongLoseLittle(t *testing.T) {
+	checkCosts(t, []traffic{
+		{"16 universes of four consoles that change one by one", states(4, 16, 20, func(i int, now int64) uint64 { return uint64((now+hashed(i))/second) % 6 })},
+		{"two universes of two consoles, a slow chase", states(2, 2, 20, func(_ int, now int64) uint64 { return uint64(now/(300*millisecond)) % 4 })},
+		{"two universes of four consoles, a slow chase", states(4, 2, 20, func(_ int, now int64) uint64 { return uint64(now/(300*millisecond)) % 6 })},
+		{"60 universes of two consoles, a scene each second", states(2, 60, 44, func(_ int, now int64) uint64 { return uint64(now / second) })},
+	}, 2, 20, 120*second, 60, 100)
+}
+
 // checkCosts checks what the watch costs each traffic in the time up to end, with
 // so many seeds, at a relay with room for so many peers, see [simRelay.costs].
 func checkCosts(t *testing.T, list []traffic, seedCount uint64, peerCount int, end int64, trials, oneIn int) {

@@ -420,21 +420,17 @@ func (w *Watch) clear(a *account) {
 	w.tell(Event{Kind: Cleared, Rate: perSecond(a.repeatRate)}, a)
 }
 
-// postpone has a peer, about which a trial could not decide, tried again later, and
-// soon if an earlier trial has shown that it returns what it gets.
+// postpone has a peer, about which a trial could not decide, tried again later.
 func (w *Watch) postpone(a *account) {
-	if a.repeatRate < suspectRate {
-		a.standing, a.trial = watched, none
+	a.standing, a.trial = watched, none
+	if a.repeatRate < suspectRate/2 { // it took part because of others
 		return
 	}
 	growth := min(2*a.tries, 6)
-	switch {
-	case a.strikes > 0:
-		growth = 0
-	case a.repeatRate >= fastRate:
+	if a.repeatRate >= fastRate {
 		growth = min(growth, 2)
 	}
-	a.standing, a.trial, a.notBefore = watched, none, w.now+firstPause<<growth
+	a.notBefore = w.now + firstPause<<growth
 	a.tries++
 }
 
