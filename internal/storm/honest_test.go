@@ -304,6 +304,7 @@ func TestPayloadsThatChangeAreNotTakenForALoop(t *testing.T) {
 func TestPayloadsThatChangeForLongLoseLittle(t *testing.T) {
 	checkCosts(t, []traffic{
 		{"16 universes of four consoles that change one by one", states(4, 16, 20, func(i int, now int64) uint64 { return uint64((now+hashed(i))/second) % 6 })},
+		{"8 universes of three consoles that change one by one", states(3, 8, 30, func(i int, now int64) uint64 { return uint64((now + hashed(i)) / (800 * millisecond)) })},
 		{"two universes of two consoles, a slow chase", states(2, 2, 20, func(_ int, now int64) uint64 { return uint64(now/(300*millisecond)) % 4 })},
 		{"two universes of four consoles, a slow chase", states(4, 2, 20, func(_ int, now int64) uint64 { return uint64(now/(300*millisecond)) % 6 })},
 		{"60 universes of two consoles, a scene each second", states(2, 60, 44, func(_ int, now int64) uint64 { return uint64(now / second) })},

@@ -421,6 +421,8 @@ func (w *Watch) clear(a *account) {
 }
 
 // postpone has a peer, about which a trial could not decide, tried again later.
+// Two trials in a row must convict it, unless it brings so many repeats that
+// each trial may fail to decide.
 func (w *Watch) postpone(a *account) {
 	a.standing, a.trial = watched, none
 	if a.repeatRate < suspectRate/2 { // it took part because of others
@@ -429,6 +431,8 @@ func (w *Watch) postpone(a *account) {
 	growth := min(2*a.tries, 6)
 	if a.repeatRate >= fastRate {
 		growth = min(growth, 2)
+	} else {
+		a.strikes = 0
 	}
 	a.notBefore = w.now + firstPause<<growth
 	a.tries++
