@@ -87,7 +87,7 @@ func Drops() []Drop {
 //
 // The counts of a batch appear one after the other when it has left.
 type Stats struct {
-	Received, ReceivedBytes   uint64 // datagrams and payload bytes that came in, whatever became of them
+	Received, ReceivedBytes   uint64 // datagrams and payload bytes that came in, whatever became of them; bytes lack what the kernel keeps out in an overload
 	KeepAlives                uint64 // of Received, the empty ones and the proofs that let their senders join
 	Relayed                   uint64 // of Received, those that were to be sent: admitted, within Limits.PeerDatagrams and PeerBytes, and cut by no storm; some may be over Limits.EgressBytes
 	NoReceiver                uint64 // of Relayed, those that there was no receiver for
