@@ -10,6 +10,9 @@ import (
 	"udprelay/peers"
 )
 
+// asksEvery is how often the socket is asked in a trial, in nanoseconds.
+const asksEvery = int64(5e6)
+
 // linesPerMinute is how many lines the log gets about storms, at once or over
 // the minute; what is left out is counted.
 const linesPerMinute = 10
@@ -18,6 +21,7 @@ const linesPerMinute = 10
 type storms struct {
 	watch *storm.Watch
 	seed  maphash.Seed
+	asked atomic.Int64 // see asksSocket
 
 	logLimit peers.Bucket
 	unlogged atomic.Uint64 // lines that were left out since the last
@@ -33,7 +37,11 @@ func (r *Relay) filterStorms(b *batch, received bool, t *tally) {
 		hashes[i] = maphash.Bytes(r.storms.seed, b.datagrams[i].Payload)
 	}
 	kept := 0
-	r.storms.watch.Begin(b.at, received && r.storms.watch.AsksEmptied() && r.emptied())
+	asks := r.storms.watch.AsksEmptied()
+	if asks && !received && r.storms.asksSocket(b.at) {
+		r.socket.wake()
+	}
+	r.storms.watch.Begin(b.at, asks && received && r.emptied())
 	for i, d := range b.datagrams {
 		origin := b.origins[i]
 		reason := DropStorm
@@ -49,6 +57,13 @@ func (r *Relay) filterStorms(b *batch, received bool, t *tally) {
 	}
 	b.datagrams, b.origins = b.datagrams[:kept], b.origins[:kept]
 	r.storms.report(r.storms.watch.End(), b.at, r.log)
+}
+
+// asksSocket reports whether it is time that who receives says whether anything
+// waits, though nothing came to the socket: links brought what there is.
+func (s *storms) asksSocket(at int64) bool {
+	last := s.asked.Load()
+	return at-last >= asksEvery && s.asked.CompareAndSwap(last, at)
 }
 
 // emptied reports whether nothing more waits to be relayed after the batch in

@@ -48,8 +48,10 @@ type circlingTrial struct {
 	its     uint64 // repeats of the suspects that are of it, before it was withheld
 	all     uint64 // repeats of the suspects, in the same time
 	most    uint64 // of the suspect that brought it most often
+	others  uint64 // what else the suspects have brought since it is withheld
 	survive bool   // it came, from any origin, in the time measured
-	flushed bool   // what waited when it was withheld has been received
+	emptied bool   // nothing has waited to be received, for a moment, since it is withheld
+	flushed bool   // the same since what was under way may have come
 }
 
 // A control is a payload that suspects bring.
@@ -58,6 +60,8 @@ type control struct {
 	before uint64 // how often, before the other was withheld
 	after  uint64 // and since then
 	came   int64  // when, last
+
+	lastBefore int64 // when, last, before the other was withheld
 }
 
 type phase uint8
@@ -81,8 +85,10 @@ const (
 	enoughBefore = 4 // times that one should have
 	leastCount   = 6 // times that it must be missing, to cut a peer
 
-	fewControls = 4   // are not enough to tell that a suspect brings something else instead
-	crowded     = 3.0 // times as many others crowd out some payloads
+	fewControls = 4 // are not enough to tell that a suspect brings something else instead
+
+	justBefore = int64(30e6) // the payload was withheld, others came that take its place
+	atOnceTime = int64(2e6)  // and twice the longest time between two, after which it is missed at once
 
 	measureTime = int64(10e6) // to clear a peer, at least
 	missingTime = int64(30e6) // to cut one, at least
@@ -93,6 +99,11 @@ const (
 	longestHold  = int64(6e9)
 	mostAlone    = int64(70e6) // while the suspects bring nothing else
 	mostLate     = 2           // times as long, if this program has stood still
+
+	// While there is more to receive than this program can, it may take so long until
+	// what waits has come. Then there is a pause of so many times as long.
+	mostQueued   = int64(1e9)
+	crowdedPause = 20
 )
 
 // CirclingCounts are repeats that a suspect has brought: of the payload that is
@@ -119,6 +130,9 @@ func (t *circlingTrial) other(a *account, now int64) {
 	if t.on && a.trial == circling && t.phase > picking {
 		a.circling.count(t.phase, false, now)
 		t.passed = now
+		if t.phase >= withheld {
+			t.others++
+		}
 	}
 }
 
@@ -184,6 +198,7 @@ func (t *circlingTrial) control(hash uint64, now int64) {
 	o.came = now
 	if t.phase <= ready {
 		o.before++
+		o.lastBefore = now
 	} else {
 		o.after++
 	}
@@ -194,6 +209,9 @@ func (t *circlingTrial) control(hash uint64, now int64) {
 // comes instead. If the suspect stops it for a reason of its own, it brings
 // something else instead, or stops others, too.
 func (t *circlingTrial) missed(c *circlingCounts, now, missing int64) bool {
+	if t.crowded(now) {
+		return true
+	}
 	all, came := 0, 0
 	var before, after uint64
 	for _, o := range t.controls[:t.used] {
@@ -210,9 +228,29 @@ func (t *circlingTrial) missed(c *circlingCounts, now, missing int64) bool {
 	if all < fewControls && float64(c.others) > (float64(c.othersBefore)+float64(c.before)/2)*part {
 		return false
 	}
-	// Where a loop takes all there is, payloads crowd out each other.
-	steady := float64(after)*3*float64(t.counted) >= float64(before)*2*float64(now-t.held)
-	return came*4 >= all*3 && steady || !t.alone() && float64(c.others) > crowded*float64(c.othersBefore)*part
+	return came*4 >= all*3 && t.goesOn(after, before, now)
+}
+
+// crowded reports whether there is as much as this program can relay all the
+// time, so that others take the place of the payload that is missing, and did so
+// at once. In a loop these came just before, too. If a suspect stops the payload
+// for a reason of its own, others come instead that did not.
+func (t *circlingTrial) crowded(now int64) bool {
+	took := uint64(0)
+	for _, o := range t.controls[:t.used] {
+		if o.lastBefore > t.held-justBefore {
+			took += o.after
+		}
+	}
+	fast := float64(t.all)*float64(window) >= fastRate*float64(t.counted)
+	atOnce := t.came-t.held <= 2*t.gap+atOnceTime
+	return (!t.emptied || fast && atOnce) && took*4 >= t.others*3 && t.goesOn(t.others, t.all, now)
+}
+
+// goesOn reports whether what came so often before the payload was withheld has
+// come as often since, or nearly.
+func (t *circlingTrial) goesOn(after, before uint64, now int64) bool {
+	return float64(after)*3*float64(t.counted) >= float64(before)*2*float64(now-t.held)
 }
 
 func (c *circlingCounts) count(p phase, picked bool, now int64) {
@@ -251,8 +289,13 @@ func (t *circlingTrial) flight() int64 {
 	return t.hold() / 3
 }
 
-// flush counts what still comes from now on.
+// flush takes note that nothing more waits to be received. If the payload should
+// not come any more, it is counted from now on whether it does.
 func (t *circlingTrial) flush(w *Watch) {
+	t.emptied = t.emptied || t.phase >= withheld
+	if t.phase != measuring || t.flushed {
+		return
+	}
 	t.flushed, t.measured, t.survive = true, max(t.measured, w.active), false
 	for _, a := range w.accounts {
 		a.circling.after, a.circling.othersAfter = 0, 0
@@ -264,7 +307,7 @@ func (t *circlingTrial) flush(w *Watch) {
 func (t *circlingTrial) asksEmptied() bool { return t.on && t.phase >= withheld }
 
 // step goes on to the next phase if it is time.
-func (t *circlingTrial) step(w *Watch, emptied bool) {
+func (t *circlingTrial) step(w *Watch) {
 	switch lasted := w.active - t.since; {
 	case t.phase == picking && (t.seen >= pickFrom || lasted >= pickTime && t.seen > 0):
 		t.phase, t.since, t.came = counting, w.active, w.active
@@ -276,8 +319,6 @@ func (t *circlingTrial) step(w *Watch, emptied bool) {
 		t.end(w)
 	case t.phase == withheld && w.active >= t.measured:
 		t.phase = measuring
-	case t.phase == measuring && emptied && !t.flushed:
-		t.flush(w)
 	}
 }
 
@@ -300,7 +341,7 @@ func (t *circlingTrial) judge(w *Watch, complete bool) {
 		}
 		missing := w.active - max(c.last, t.held)
 		certain := 0.0 // 1 is enough
-		if complete || c.othersBefore >= leastCount {
+		if complete && t.flushed || c.othersBefore >= leastCount {
 			certain = min(float64(missing)/float64(max(missingTime, 2*t.gap)), c.expected(missing, c.others, t.counted)/leastCount)
 		}
 		switch {
@@ -313,23 +354,35 @@ func (t *circlingTrial) judge(w *Watch, complete bool) {
 			left = left || a.repeatRate >= suspectRate // it does not wait for others that take part
 		}
 	}
-	lasted, hold := w.active-t.held, t.hold()
-	over := lasted >= hold || t.came-max(t.held, t.passed) >= mostAlone
-	if !left || over && (!t.flushed || complete && span >= missingTime) || lasted >= mostLate*hold {
+	if !left || t.over(w.active, complete) {
 		t.end(w)
 	}
 }
 
+// over reports whether the payload has been withheld for long enough. What waits
+// to be received may be nothing but that payload: this must come to an end first.
+func (t *circlingTrial) over(now int64, complete bool) bool {
+	lasted, span, hold := now-t.held, now-t.measured, t.hold()
+	over := lasted >= hold || t.came-max(t.held, t.passed) >= mostAlone
+	switch {
+	case t.flushed:
+		return over && complete && span >= missingTime || span >= mostLate*hold
+	case t.alone():
+		return lasted >= mostQueued || over && now-t.came >= 2*missingTime
+	}
+	return over
+}
+
 // convict cuts the peer, or has a second trial confirm it.
 func (t *circlingTrial) convict(w *Watch, a *account) {
-	if (!t.alone() || t.survive) && a.strikes == 0 {
+	if (!t.alone() || t.survive || t.crowded(w.active)) && a.strikes == 0 {
 		a.strikes++
 		a.trial, a.standing = none, watched
 		return
 	}
 	a.lag = t.gap
 	w.cut(a)
-	if t.alone() {
+	if t.alone() && t.emptied {
 		a.appeal = appeal{t.picked, t.heldAt}
 	}
 }
@@ -339,6 +392,9 @@ func (t *circlingTrial) end(w *Watch) {
 	for _, a := range w.accounts {
 		if a.trial == circling {
 			w.postpone(a)
+			if t.phase >= withheld && !t.emptied { // it may have taken long
+				a.notBefore = max(a.notBefore, w.now+crowdedPause*(t.came-t.held)*int64(t.its)/int64(t.all))
+			}
 		}
 	}
 }

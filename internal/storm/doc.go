@@ -33,7 +33,9 @@
 //   - A trial withholds at most 8 payloads of a sample of 32, and 16 of 64 if a
 //     suspect returns some of it, or one payload for a time in which 0.09 s of
 //     all repeats come; mostly far less, for it ends when all suspects are
-//     cleared.
+//     cleared. If there is more to receive than the relay can, a payload that
+//     is all there is may be withheld for 1 s, and then not for 20 times as
+//     long.
 //   - Memory is fixed: a table of 1 MiB, counters of 32 KiB, and 1024 accounts of
 //     peers, which are forgotten after 10 minutes. Only events are allocated.
 //

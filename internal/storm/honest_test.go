@@ -2,6 +2,7 @@ package storm
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -331,5 +332,41 @@ func checkCosts(t *testing.T, list []traffic, seedCount uint64, peerCount int, e
 				}
 			}
 		})
+	}
+}
+
+// Who overloads a relay, or nearly, is not taken for a loop, and what trials may
+// take is bounded.
+func TestHonestTrafficThatOverloadsARelay(t *testing.T) {
+	for _, percent := range []int64{95, 120} {
+		for _, test := range slices.Concat(honest, changing) {
+			t.Run(fmt.Sprintf("%d percent/%s", percent, test.name), func(t *testing.T) {
+				t.Parallel()
+				if raceEnabled && percent == 95 {
+					return // it is tested without
+				}
+				const probe, end = 2 * second, 20 * second
+				s := newSim(0)
+				r := s.newRelay(false, 200)
+				test.build(s, r, probe)
+				s.run(probe)
+				cost := probe * percent / 100 / int64(r.received)
+
+				s = newSim(0)
+				r = s.newRelay(true, 200)
+				r.watch, r.cost = newWatch(100), cost
+				test.build(s, r, end)
+				s.run(end + second)
+				for i, to := range r.receivers {
+					if to.lost*5 > to.due {
+						t.Errorf("want peer %d to lose at most one datagram in 5; it lost %d of %d", i, to.lost, to.due)
+					}
+				}
+				if len(r.returned) > 0 {
+					r.log(t)
+					t.Errorf("want nothing dropped as returned; got %v", slices.Collect(maps.Values(r.returned)))
+				}
+			})
+		}
 	}
 }

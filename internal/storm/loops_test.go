@@ -129,3 +129,49 @@ func TestLoopsAreCut(t *testing.T) {
 		}
 	}
 }
+
+// A loop brings more than a relay can take, and what waits may be all of one
+// payload: it is cut nevertheless, and nobody is taken for honest.
+func TestLoopsThatOverloadARelayAreCut(t *testing.T) {
+	for _, cost := range []int64{5, 12, 25, 50} {
+		for _, space := range []int{300, 4096, 11000} {
+			for _, payloads := range []int{1, 3, 20} {
+				if payloads == 3 && cost > 5 {
+					continue // it takes far longer
+				}
+				for _, count := range []int{2, 3, 5} {
+					t.Run(fmt.Sprintf("%d echoes, %d payloads, %d µs each, %d wait", count, payloads, cost, space), func(t *testing.T) {
+						t.Parallel()
+						if raceEnabled && cost < 25 {
+							return // it is tested without
+						}
+						for seed := range seeds(6) {
+							s := newSim(seed)
+							s.echoes(count, 0)
+							r := s.relays[0]
+							r.watch = newWatch(seed + 100)
+							r.cost, r.space = cost*microsecond, space
+							next, client := unique(3), r.connect(deaf)
+							for range payloads {
+								r.arrive(client, next())
+							}
+							if payloads > 1 {
+								r.sends(client, second/2, 0, 12*second, next)
+							}
+							s.run(12 * second)
+							if count, last := s.looped(); last > 10*second {
+								r.log(t)
+								t.Fatalf("want nothing to go round after 10 s; with seed %d the last of %d did at %v", seed, count, time.Duration(last))
+							}
+							for _, e := range r.events {
+								if e.Kind == Cleared {
+									t.Fatalf("want nobody cleared; with seed %d %v is at %v", seed, e.Addr, time.Duration(e.at))
+								}
+							}
+						}
+					})
+				}
+			}
+		}
+	}
+}

@@ -101,6 +101,8 @@ type Watch struct {
 	mark   uint8 // now, as the table marks other origins
 	active int64 // time in which something came: pauses count as mostPause
 
+	emptied bool // nothing waits to be received after this batch
+
 	// After this batch all has been noted that has come. This program may have stood
 	// still meanwhile.
 	complete bool
@@ -278,6 +280,9 @@ func (w *Watch) count(a *account, origin *peers.Peer, again, returned bool) *acc
 // End ends the batch and returns what has happened since the last call of End
 // or Tick.
 func (w *Watch) End() []Event {
+	if w.emptied && w.circling.on {
+		w.circling.flush(w)
+	}
 	silent := w.complete && w.now-w.noted >= 2*window // also just after a Tick, which has not seen that
 	if (w.sampled.on || w.circling.on) && (silent || w.active-w.judged >= judgeEvery) {
 		w.judged = w.active
@@ -312,10 +317,11 @@ func (w *Watch) advance(now int64, emptied bool) {
 		w.paused = now
 	}
 	w.now = now
+	w.emptied = emptied
 	w.complete = emptied || now-w.paused >= missingTime
 	w.mark = markAt(w.now)
 	if w.circling.on {
-		w.circling.step(w, emptied)
+		w.circling.step(w)
 		w.circling.judge(w, false)
 		if asks := w.circling.asksEmptied(); asks != w.asks.Load() {
 			w.asks.Store(asks)
