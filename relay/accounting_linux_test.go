@@ -403,6 +403,10 @@ func stormOf(k *bookkeeper, one, other, third netip.AddrPort) {
 			continue
 		}
 		k.says(third, 1, 20)
+		k.socket.wake() // nothing waits in it
+		if err := k.step(); err != nil {
+			k.t.Fatal(err)
+		}
 	}
 	for range 5 {
 		k.hear(third, loop)
