@@ -27,8 +27,18 @@ type Status struct {
 	Rates    Rates             `json:"rates"`
 	Talks    []Talk            `json:"talks"` // the fastest first
 	Buffers  Buffers           `json:"buffers"`
+	State    State             `json:"state"`
 	Gateway  Gateway           `json:"gateway"`
 	Cluster  Cluster           `json:"cluster"`
+}
+
+// A State is whether peers and bans outlive the relay.
+type State struct {
+	File     string  `json:"file"`            // that they are saved to; "": they are not
+	Failing  Seconds `json:"failing_seconds"` // for how long it cannot be written; 0: it can
+	Error    string  `json:"error"`           // why
+	Hint     string  `json:"hint"`
+	InMemory bool    `json:"in_memory"` // what it would hold outlives a restart of the service all the same
 }
 
 // A PeerCount is how many peers there are.

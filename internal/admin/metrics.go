@@ -154,6 +154,7 @@ var plainMetrics = []plainMetric{
 	gauge("peers_quarantined", "Peers that nothing is sent to, for the network says that they cannot be reached.", func(s *Status) (float64, bool) { return float64(s.Peers.Quarantined), true }),
 	gauge("talks", "Pairs of peers that answer each other more than a thousand times per second, perhaps in a loop that changes the payload.", func(s *Status) (float64, bool) { return float64(len(s.Talks)), true }),
 	gauge("talk_datagrams_per_second", "Datagrams per second from each peer of the pair that answers fastest; 0 if there is no such pair.", func(s *Status) (float64, bool) { return fastestTalk(s.Talks), true }),
+	gauge("state_failing", "1 if the state file, for peers and bans, cannot be written, 0 if it can; missing if there is none.", func(s *Status) (float64, bool) { return one(s.State.Failing.Duration > 0), s.State.File != "" }),
 	gauge("ready", "1 if the relay relays, 0 while it starts or stops.", func(s *Status) (float64, bool) { return one(s.Ready), true }),
 	gauge("start_time_seconds", "When the daemon was started, in seconds since 1970.", func(s *Status) (float64, bool) { return float64(s.Started.UnixMilli()) / 1000, true }),
 

@@ -35,6 +35,7 @@ func busy() Status {
 		Gateway:  Gateway{Listeners: []GatewayListener{{"tcp", "[::]:9003", 4}, {"wss", "[::]:9004", 5}}, Connections: 11, Limit: 1000, Accepted: 601, Ended: map[string]uint64{"left": 602, "stuck": 603}},
 		Talks:    []Talk{{PerSecond: 47123}, {PerSecond: 1200}},
 		Buffers:  Buffers{Receive: 301, ReceiveUsed: 302, Send: 303, SendUsed: 304},
+		State:    State{File: "/var/lib/udprelay/peers", Failing: Seconds{time.Minute}, Error: "no space left on device"},
 		Cluster:  busyCluster(),
 	}
 	for i, reason := range relay.Drops() {
@@ -115,7 +116,7 @@ func TestMetricsTellTheStatus(t *testing.T) {
 		"peers kind=learned": 12, "peers kind=static": 2, "peers_limit": 10000, "talks": 2, "talk_datagrams_per_second": 47123, "peers_quarantined": 3, "senders": 7,
 		"refused_datagrams_total rule=access[0]": 201, "refused_datagrams_total rule=access[1]": 202, "refused_datagrams_total rule=none": 203,
 		"receive_buffer_bytes": 301, "receive_buffer_used_bytes": 302, "send_buffer_bytes": 303, "send_buffer_used_bytes": 304,
-		"start_time_seconds": 1_700_000_000.5, "ready": 1,
+		"start_time_seconds": 1_700_000_000.5, "ready": 1, "state_failing": 1,
 		"gateway_clients transport=tcp": 4, "gateway_clients transport=wss": 5, "gateway_connections": 11, "gateway_connections_limit": 1000, "gateway_accepted_connections_total": 601,
 		"gateway_ended_connections_total reason=left": 602, "gateway_ended_connections_total reason=stuck": 603,
 	}

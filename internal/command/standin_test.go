@@ -159,6 +159,8 @@ func busyStatus() admin.Status {
 		Rates:   admin.Rates{Received: 1234.5, ReceivedBytes: 1234567, Delivered: 14800, DeliveredBytes: 12.3e6, Dropped: 0.02},
 		Talks:   []admin.Talk{{A: netip.MustParseAddrPort("192.0.2.7:50001"), B: netip.MustParseAddrPort("192.0.2.19:50001"), PerSecond: 47123}},
 		Buffers: admin.Buffers{Receive: 8 << 20, ReceiveUsed: 1536, Send: 16 << 20},
+		State: admin.State{File: "/var/lib/udprelay/peers", Failing: admin.Seconds{Duration: 4 * time.Minute},
+			Error: "save peers to /var/lib/udprelay/peers: no space left on device", Hint: "make room on the file system of /var/lib/udprelay"},
 		Gateway: admin.Gateway{
 			Listeners:   []admin.GatewayListener{{Transport: "tcp", Listen: "[::]:9000", Clients: 11}, {Transport: "wss", Listen: "192.0.2.1:9443", Clients: 1}},
 			Connections: 13, Limit: 1000, Accepted: 1713,

@@ -17,10 +17,10 @@ import (
 const statusDescription = `Says in a screenful what a running relay does: where it listens and since when,
 how many peers there are, what passes in a second and in all, every reason for
 which datagrams were dropped and what to do about it, the access rules that
-refused some, and how full the socket's buffers are. Pairs of peers that answer
-each other more than a thousand times per second, perhaps in a loop, are named. If
-the relay is a node of a cluster, it says how many other nodes are here, and what
-is wrong.
+refused some, how full the socket's buffers are, and why peers and bans cannot be
+saved, if so. Pairs of peers that answer each other more than a thousand times per
+second, perhaps in a loop, are named. If the relay is a node of a cluster, it says
+how many other nodes are here, and what is wrong.
 
 Datagrams that come in count once, those that go out once for each receiver. The
 counts are since the start, those of rules since the last reload. Figures per
@@ -135,7 +135,7 @@ func (s toldStatus) lines(int) []string {
 		add("stray", "%s errors of the network (ICMP), late or forged", counted(n.StrayErrors))
 	}
 	add("buffers", "%s; %s", buffer("receive", s.Buffers.ReceiveUsed, s.Buffers.Receive), buffer("send", s.Buffers.SendUsed, s.Buffers.Send))
-	return append(append(lines, s.dropLines()...), s.ruleLines()...)
+	return slices.Concat(lines, stateLines(&s.State), s.dropLines(), s.ruleLines())
 }
 
 // nonzero returns the counts that are not 0.
@@ -147,6 +147,23 @@ func nonzero(counts map[string]uint64) map[string]uint64 {
 		}
 	}
 	return some
+}
+
+// stateLines says that peers and bans cannot be saved, and what that means.
+func stateLines(s *admin.State) (lines []string) {
+	if s.Failing.Duration == 0 {
+		return nil
+	}
+	loses := "a restart loses new bans and new silent peers"
+	if s.InMemory {
+		loses = "a restart loses nothing, a stop or a reboot does"
+	}
+	lines = append(lines, labelled("state", "NOT SAVED for %s: %s", lasting(s.Failing.Duration), loses),
+		labelled("", "%s", printable(s.Error)))
+	if s.Hint != "" {
+		lines = append(lines, labelled("", "%s", printable(s.Hint)))
+	}
+	return lines
 }
 
 // talkLines names the pairs of peers that answer each other fastest, and says what

@@ -138,7 +138,7 @@ func TestAStatusThatIsTooHighForTheTerminalSaysSo(t *testing.T) {
 	s := startOnScreen(t, 30, 10, "status", "--watch", "--socket", socket)
 	lines := s.await(t, contains("more lines)"))
 	wantFits(t, lines, 30, 10)
-	if want := "(22 more lines)"; lines[len(lines)-1] != want {
+	if want := "(25 more lines)"; lines[len(lines)-1] != want {
 		t.Errorf("want %q, got\n%s", want, strings.Join(lines, "\n"))
 	}
 	s.Signal(t, syscall.SIGTERM)

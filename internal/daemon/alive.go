@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"udprelay/internal/state"
 	"udprelay/internal/systemd"
 	"udprelay/relay"
 )
@@ -33,7 +34,7 @@ func (d *daemon) tellManager(ctx context.Context) {
 		}
 		return
 	}
-	status := newStatus(d.relay)
+	status := newStatus(d.relay, d.saver)
 	d.ready.Store(true)
 	d.complain(systemd.Ready(status.line(time.Now())))
 
@@ -85,12 +86,13 @@ func (d *daemon) complain(err error) { complain(d.log, err) }
 // A status says what a relay does.
 type status struct {
 	relay *relay.Relay
+	saver *state.Saver // nil: nothing is saved
 	last  relay.Stats
 	when  time.Time
 }
 
-func newStatus(r *relay.Relay) *status {
-	return &status{relay: r, last: r.Stats(), when: time.Now()}
+func newStatus(r *relay.Relay, saver *state.Saver) *status {
+	return &status{relay: r, saver: saver, last: r.Stats(), when: time.Now()}
 }
 
 // line returns what the relay has done since the last line.
@@ -102,6 +104,11 @@ func (s *status) line(now time.Time) string {
 	line := fmt.Sprintf("%v: %s, in a second %d datagrams received, %d delivered, %d dropped", s.relay.Addr(), counts(learned, static),
 		rate(stats.Received, s.last.Received), rate(stats.Delivered, s.last.Delivered), rate(dropped(stats), dropped(s.last)))
 	s.last, s.when = stats, now
+	if s.saver != nil {
+		if trouble := s.saver.Trouble(); trouble != nil {
+			line = "NOT SAVED: " + trouble.Err.Error() + "; " + line
+		}
+	}
 	return line
 }
 

@@ -140,7 +140,7 @@ func (d *daemon) ban(wish admin.BanWish) (told admin.Banned, err error) {
 	if held := banOf(table.Bans(now), ban.From); held != nil {
 		ban = *held // it has what is kept of the reason
 	}
-	told = admin.Banned{Ban: d.tellBan(ban), Removed: len(removed), Kept: d.saver != nil && !d.saver.Failing()}
+	told = admin.Banned{Ban: d.tellBan(ban), Removed: len(removed), Kept: d.kept()}
 	for _, p := range table.Peers() {
 		if p.Static() && covers(ban.From, p.Addr()) {
 			told.Static++

@@ -84,6 +84,7 @@ type daemon struct {
 	banned  atomic.Uint64 // how often that was
 
 	saver *state.Saver // saves what outlives a restart; nil: nothing does
+	spare *spare       // keeps it while the disk cannot
 }
 
 // Run runs a relay until ctx is cancelled, which is no error. The error may be
@@ -100,6 +101,7 @@ func Run(ctx context.Context, options Options) error {
 	if err := d.readFiles(); err != nil {
 		return err
 	}
+	d.spare, d.options.Sockets = takeSpare(d.options.Sockets)
 	unlock, err := d.lockState()
 	if err != nil {
 		return err

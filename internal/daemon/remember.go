@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"udprelay/internal/admin"
 	"udprelay/internal/state"
 	"udprelay/peers"
 	"udprelay/relay"
@@ -49,10 +50,19 @@ func (d *daemon) lockState() (unlock func(), err error) {
 	return unlock, nil
 }
 
-// readState reads the state file. One that cannot be used is set aside, unless it
+// readState returns what the process before has saved.
+func (d *daemon) readState() (*state.Snapshot, error) {
+	saved, err := d.readStateFile()
+	if err != nil || d.places.state == "" {
+		return saved, err
+	}
+	return d.spare.newer(saved, d.log), nil
+}
+
+// readStateFile reads the state file. One that cannot be used is set aside, unless it
 // is of a newer version, or was named and may be another program's: that is a
 // [*StateError].
-func (d *daemon) readState() (*state.Snapshot, error) {
+func (d *daemon) readStateFile() (*state.Snapshot, error) {
 	if d.places.state == "" {
 		return new(state.Snapshot), nil
 	}
@@ -99,8 +109,34 @@ func (d *daemon) restore(saved *state.Snapshot) *state.Saver {
 			joined, left := table.Turnover()
 			return joined + left + d.resolved.Load() + d.banned.Load()
 		},
-		Log: d.log,
+		Log:       d.log,
+		Elsewhere: d.spare.keep,
 	}
+}
+
+// tellState says whether peers and bans outlive the relay.
+func (d *daemon) tellState(now time.Time) (told admin.State) {
+	if d.saver == nil {
+		return told
+	}
+	told.File = d.saver.Name
+	if trouble := d.saver.Trouble(); trouble != nil {
+		told.Failing.Duration = max(now.Sub(trouble.Since), 1)
+		told.Error, told.InMemory = trouble.Err.Error(), trouble.Elsewhere
+		if hinter := (interface{ Hint() string })(nil); errors.As(trouble.Err, &hinter) {
+			told.Hint = hinter.Hint()
+		}
+	}
+	return told
+}
+
+// kept reports whether what is new outlives a restart.
+func (d *daemon) kept() bool {
+	if d.saver == nil {
+		return false
+	}
+	trouble := d.saver.Trouble()
+	return trouble == nil || trouble.Elsewhere
 }
 
 // comeBack makes the saved bans hold and the saved peers learned ones, and has

@@ -47,6 +47,7 @@ func (d *daemon) Status() admin.Status {
 		Talks:   []admin.Talk{}, // a list in JSON, too
 		Gateway: d.tellGateway(),
 		Cluster: d.node.tell(),
+		State:   d.tellState(now),
 	}
 	buffers := d.relay.Buffers()
 	status.Buffers = admin.Buffers{Receive: buffers.Receive, ReceiveUsed: buffers.ReceiveUsed, Send: buffers.Send, SendUsed: buffers.SendUsed}

@@ -191,14 +191,14 @@ func TestAFileOfOneRelayAloneIsAsBefore(t *testing.T) {
 func TestASaverSaysWhetherItFails(t *testing.T) {
 	directory := filepath.Join(t.TempDir(), "there")
 	r := newRunning(filepath.Join(directory, "peers"))
-	if r.Failing() {
+	if r.Trouble() != nil {
 		t.Error("want nothing failing before the first save")
 	}
-	if err := r.Save(false); err == nil || !r.Failing() {
-		t.Errorf("want it failing, got %v, %v", err, r.Failing())
+	if err := r.Save(false); err == nil || r.Trouble() == nil {
+		t.Errorf("want it failing, got %v, %v", err, r.Trouble())
 	}
 	r.Name = filepath.Join(filepath.Dir(directory), "peers")
-	if err := r.Save(false); err != nil || r.Failing() {
-		t.Errorf("want nothing failing, got %v, %v", err, r.Failing())
+	if err := r.Save(false); err != nil || r.Trouble() != nil {
+		t.Errorf("want nothing failing, got %v, %v", err, r.Trouble())
 	}
 }

@@ -19,6 +19,9 @@ const (
 	// restFor is how many times as long as a save took lies between its begin
 	// and that of the next.
 	restFor = 20
+
+	// warnAgain is how often it is logged that nothing can be saved.
+	warnAgain = time.Hour
 )
 
 // A Saver saves the learned peers, and what else a [Snapshot] has, again and
@@ -30,12 +33,25 @@ type Saver struct {
 	Changed func() uint64    // a number that differs when peers or bans came or went
 	Log     *slog.Logger
 
+	// Elsewhere keeps what the file would hold if it cannot be written, where it
+	// outlives a restart of the daemon, and must not keep data itself. Nil: the file
+	// has been written. It may be nil itself.
+	Elsewhere func(data []byte) error
+
 	mu       sync.Mutex // held while there is a save
 	pace     pace
 	seen     uint64 // what Changed returned before the last save
 	failures int    // saves that failed in a row
+	warned   time.Time
 
-	failing atomic.Bool // the last save did
+	trouble atomic.Pointer[Trouble]
+}
+
+// A Trouble is why the file cannot be written.
+type Trouble struct {
+	Since     time.Time // the first save that failed
+	Err       error     // of the last one; it may have a method Hint() string
+	Elsewhere bool      // what it would hold is kept where it outlives a restart of the daemon
 }
 
 // Run saves at once, and then within 100 ms when s.Changed differs, and every
@@ -44,7 +60,7 @@ type Saver struct {
 // sync, and returns. What is in the file before must have been loaded.
 //
 // A save that fails is tried again when the next is due. It is logged when that
-// begins, when it ends, and when there is an end to trying.
+// begins, each hour, when it ends, and when there is an end to trying.
 func (s *Saver) Run(ctx context.Context) {
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
@@ -69,10 +85,10 @@ func (s *Saver) Save(sync bool) error {
 	return s.save(sync, false)
 }
 
-// Failing reports whether the last save failed, so that what is new since the one
-// before does not outlive a restart unless the next goes better. Any goroutine may
+// Trouble returns why the file cannot be written, or nil if it can: what is new
+// since the last save that succeeded may not outlive a restart. Any goroutine may
 // call it.
-func (s *Saver) Failing() bool { return s.failing.Load() }
+func (s *Saver) Trouble() *Trouble { return s.trouble.Load() }
 
 func (s *Saver) saveIfDue() {
 	s.mu.Lock()
@@ -105,19 +121,40 @@ func (s *Saver) save(sync, clean bool) error {
 	s.seen = s.Changed() // before: what changes in between is saved next time
 	snapshot := s.Collect()
 	snapshot.Clean, snapshot.Every = clean, s.pace.longest(s.every())
-	err := Save(s.Name, snapshot, time.Now(), sync)
+	kept := false
+	err := save(s.Name, snapshot, time.Now(), sync, func(data []byte) { kept = s.keep(data) })
 	s.pace.note(begin, time.Now())
-	s.failing.Store(err != nil)
-	switch {
-	case err != nil:
-		if s.failures++; s.failures == 1 {
-			s.warn("peers are not saved", err)
+	if err == nil {
+		s.keep(nil)
+		if s.failures > 0 {
+			s.Log.Info("peers are saved again", "file", s.Name, "failures", s.failures)
 		}
-	case s.failures > 0:
-		s.Log.Info("peers are saved again", "file", s.Name, "failures", s.failures)
 		s.failures = 0
+		s.trouble.Store(nil)
+		return nil
+	}
+	trouble := &Trouble{Since: begin, Err: err, Elsewhere: kept}
+	if before := s.trouble.Load(); before != nil {
+		trouble.Since = before.Since
+	}
+	s.trouble.Store(trouble)
+	if s.failures++; s.failures == 1 || begin.Sub(s.warned) >= warnAgain {
+		s.warned = begin
+		s.warn("peers are not saved", err)
 	}
 	return err
+}
+
+// keep keeps elsewhere what could not be saved, and reports whether it is.
+func (s *Saver) keep(data []byte) bool {
+	if s.Elsewhere == nil {
+		return false
+	}
+	err := s.Elsewhere(data)
+	if err != nil {
+		s.Log.Debug("peers are not kept elsewhere", "error", err)
+	}
+	return err == nil
 }
 
 func (s *Saver) warn(what string, err error) {

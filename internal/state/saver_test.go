@@ -192,7 +192,7 @@ func TestChangesWhileItSavesAreSavedNext(t *testing.T) {
 	})
 }
 
-func TestItSaysOnceThatItCannotSave(t *testing.T) {
+func TestItSaysOnceAnHourThatItCannotSave(t *testing.T) {
 	directory := filepath.Join(t.TempDir(), "there")
 	name := filepath.Join(directory, "peers")
 	synctest.Test(t, func(t *testing.T) {
@@ -229,6 +229,12 @@ func TestItSaysOnceThatItCannotSave(t *testing.T) {
 		}
 		r.passes(8 * time.Second)
 		r.wantLog(t, fails("peers are not saved"))
+		since := r.Trouble().Since
+		r.passes(warnAgain)
+		r.wantLog(t, fails("peers are not saved"))
+		if trouble := r.Trouble(); !trouble.Since.Equal(since) || trouble.Elsewhere {
+			t.Errorf("want the trouble to last since %v; got %+v", since, trouble)
+		}
 		r.stop()
 		r.wantLog(t, fails("peers were not saved"))
 	})

@@ -2,7 +2,9 @@ package state
 
 import (
 	"errors"
+	"io"
 	"net/netip"
+	"os"
 	"time"
 
 	"udprelay/internal/banlist"
@@ -79,6 +81,12 @@ type Snapshot struct {
 // An error names the file and what failed. It has a method Hint() string, which
 // says what to do about it, or is empty.
 func Save(name string, s *Snapshot, now time.Time, sync bool) error {
+	return save(name, s, now, sync, func([]byte) {})
+}
+
+// save is [Save]. Elsewhere gets what the file would hold if it cannot be written,
+// and must not keep data.
+func save(name string, s *Snapshot, now time.Time, sync bool, elsewhere func(data []byte)) error {
 	buffer := buffers.Get().(*[]byte)
 	defer buffers.Put(buffer)
 	data, err := appendSnapshot((*buffer)[:0], s, momentAt(now))
@@ -87,6 +95,7 @@ func Save(name string, s *Snapshot, now time.Time, sync bool) error {
 	}
 	*buffer = data
 	if err := replace(name, data, sync); err != nil {
+		elsewhere(data)
 		return &saveError{name, err}
 	}
 	return nil
@@ -115,6 +124,20 @@ func Load(name string, now time.Time) (*Snapshot, error) {
 	case data == nil:
 		return new(Snapshot), nil
 	}
+	return decode(name, data, now)
+}
+
+// LoadFrom reads what [Saver.Elsewhere] was given and file has from its begin on, as
+// [Load] does.
+func LoadFrom(file *os.File, now time.Time) (*Snapshot, error) {
+	data, err := io.ReadAll(io.NewSectionReader(file, 0, maxFile))
+	if err != nil {
+		return nil, err
+	}
+	return decode(file.Name(), data, now)
+}
+
+func decode(name string, data []byte, now time.Time) (*Snapshot, error) {
 	s, damaged := parse(data, momentAt(now))
 	if damaged != nil {
 		damaged.File = name

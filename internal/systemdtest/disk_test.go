@@ -35,12 +35,25 @@ func TestAFullDiskStopsNoRelaying(t *testing.T) {
 		t.Error("want the journal to say on which file system there is no room")
 	}
 
-	// Those that were saved before are in the file of then.
+	if status := c.run("udprelay", "status"); !strings.Contains(status, "NOT SAVED for ") || !strings.Contains(status, "a restart loses nothing") {
+		t.Errorf("want the status to say that nothing is saved, and that a restart loses nothing; got\n%s", status)
+	}
+	await(t, "systemctl status to say it", func() bool { return strings.HasPrefix(c.show(service, "StatusText"), "NOT SAVED: save peers to ") })
+	c.want(service, "NFileDescriptorStore=2")
+
+	// Nobody who only listens is lost, neither by a restart nor by a crash: systemd
+	// has kept the peers in memory.
 	c.run("systemctl", "restart", service)
-	s.goesOn(t, 400, first, second)
-	n := s.end()
-	first.wantAll(t, n)
-	second.wantAll(t, n)
+	s.goesOn(t, 400, first, second, late)
+	c.kill("KILL")
+	await(t, "another process", func() bool { return c.show(service, "NRestarts") == "1" && c.show(service, "ActiveState") == "active" })
+	s.goesOn(t, 400, first, second, late)
+	c.run("rm", "/var/lib/private/udprelay/ballast")
+	await(t, "the peers to be saved again", func() bool { return c.show(service, "NFileDescriptorStore") == "1" })
+	c.awaitSaved(stateFile, first, second, late)
+	c.run("systemctl", "restart", service)
+	s.goesOn(t, 400, first, second, late)
+	s.end()
 	c.want(service, "ActiveState=active", "NRestarts=0")
 }
 
