@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
+	"regexp"
 
 	"github.com/urfave/cli/v2"
 
@@ -50,6 +52,7 @@ func check(world World, name string, quiet bool) error {
 		return err
 	}
 	warnOfMachine(world, loaded)
+	warnOfRoom(world, name)
 	_, warnings, err := loaded.ReadSecret()
 	warnOfFile(world, warnings, err)
 	_, warnings, err = daemon.Certificates(loaded)
@@ -64,6 +67,25 @@ func check(world World, name string, quiet bool) error {
 func warnOfMachine(world World, loaded *config.Config) {
 	for _, warning := range loaded.MachineWarnings() {
 		fmt.Fprintf(world.Stderr, "udprelay: warning: %s\n", warning)
+	}
+}
+
+// isRoom matches the files of rooms, and canStart what comes before .yaml of those
+// that can start: it is part of the name of a user, of 31 bytes at most.
+var (
+	isRoom   = regexp.MustCompile(`^/etc/udprelay/(.+)\.yaml$`)
+	canStart = regexp.MustCompile(`^[A-Za-z0-9_-]{1,22}$`)
+)
+
+// warnOfRoom says that the room with that file cannot start, for its name is not
+// one that systemd makes a user for.
+func warnOfRoom(world World, file string) {
+	absolute, err := filepath.Abs(file)
+	if err != nil {
+		return
+	}
+	if found := isRoom.FindStringSubmatch(absolute); found != nil && !canStart.MatchString(found[1]) {
+		fmt.Fprintf(world.Stderr, "udprelay: warning: udprelay@%s.service would not start (Invalid argument): want a name of at most 22 letters, digits, - and _; rename the file\n", found[1])
 	}
 }
 

@@ -297,3 +297,21 @@ func TestFlagsAreDocumented(t *testing.T) {
 		}
 	}
 }
+
+// systemd makes no user for a room whose name is too long, or has other signs.
+func TestCheckWarnsOfNamesThatRoomsCannotHave(t *testing.T) {
+	for file, want := range map[string]string{
+		"/etc/udprelay/games.yaml":                               "",
+		"/etc/udprelay/" + strings.Repeat("x", 22) + ".yaml":     "",
+		"/etc/udprelay/" + strings.Repeat("x", 23) + ".yaml":     "udprelay@" + strings.Repeat("x", 23) + ".service would not start",
+		"/etc/udprelay/the.games.yaml":                           "udprelay@the.games.service would not start",
+		"/home/me/" + strings.Repeat("x", 23) + ".yaml":          "",
+		"/etc/udprelay/../udprelay/a room of its own, long.yaml": "udprelay@a room of its own, long.service would not start",
+	} {
+		var stderr bytes.Buffer
+		warnOfRoom(World{Stderr: &stderr}, file)
+		if got := stderr.String(); (want == "") != (got == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: want the warning %q; got %q", file, want, got)
+		}
+	}
+}

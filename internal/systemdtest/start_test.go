@@ -44,6 +44,23 @@ func TestTheRelayAndARoomBesideIt(t *testing.T) {
 	c.run("systemctl", "reload", service)
 }
 
+// A room's name is part of that of a user. Systemd tries for ever to start one
+// with too long a name, and says little.
+func TestCheckSaysWhyARoomDoesNotStart(t *testing.T) {
+	c := installed(t)
+	for port, length := range map[string]int{"9101": 22, "9102": 23} {
+		name := strings.Repeat("x", length)
+		file, unit := "/etc/udprelay/"+name+".yaml", "udprelay@"+name+".service"
+		c.write(file, "listen: \":"+port+"\"\n")
+		started, checked := c.try("systemctl", "start", unit), c.try("udprelay", "check", file)
+		c.try("systemctl", "stop", unit)
+		says := strings.Contains(checked.err, unit+" would not start (Invalid argument): want a name of at most 22 letters")
+		if good := length == 22; good != (started.code == 0) || good == says || checked.code != 0 {
+			t.Errorf("want a name of 22 letters started, and a warning of others; with %d the code is %d, and check says %q", length, started.code, checked.err)
+		}
+	}
+}
+
 func TestClientsThatAreTheUsersOwnPrograms(t *testing.T) {
 	c := started(t)
 	// A socat that joins by a line of its own and shows what others say.
