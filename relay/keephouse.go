@@ -172,5 +172,5 @@ var advice = [drops]string{
 	DropStopped:          "what was received before a stop has a second to leave; this did not",
 	DropQueueFull:        "a client of a gateway takes datagrams too slowly; for bursts, raise the gateway's queue",
 	DropDisconnected:     "the connection of a client of a gateway ended before everything had left",
-	DropNoBuffer:         "a network interface cannot keep up; for bursts, raise socket.send_buffer or the interface's queue",
+	DropNoBuffer:         "if the send buffer is empty (udprelay status), the kernel's table of neighbours is full: raise net.ipv4.neigh.default.gc_thresh3; else an interface cannot keep up: for bursts, raise socket.send_buffer or the interface's queue",
 }

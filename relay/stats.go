@@ -36,7 +36,7 @@ const (
 	DropTooBig       // longer than the way to the receiver can carry (EMSGSIZE)
 	DropFiltered     // a firewall on this machine forbids it (EPERM)
 	DropUnreachable  // no route to the receiver (ENETUNREACH, EHOSTUNREACH, …)
-	DropNoBuffer     // the kernel's send buffer was full (EAGAIN, ENOBUFS)
+	DropNoBuffer     // the kernel's send buffer, or its table of neighbours, was full (EAGAIN, ENOBUFS)
 	DropQueueFull    // the receiver is connected to a gateway, and too slow: its queue was full
 	DropDisconnected // the connection of the receiver ended before it was sent
 	DropStopped      // the relay was stopped, and there was no time left for it

@@ -242,7 +242,7 @@ var dropHints = map[relay.Drop]string{
 	relay.DropTooBig:           "longer than the way to the receiver carries",
 	relay.DropFiltered:         "a firewall on this machine forbids it",
 	relay.DropUnreachable:      "no route to the receiver",
-	relay.DropNoBuffer:         "too much at once: raise socket.send_buffer",
+	relay.DropNoBuffer:         "send buffer, or gc_thresh3, too small",
 	relay.DropQueueFull:        "a client of a gateway that is too slow",
 	relay.DropDisconnected:     "the connection ended before it could leave",
 	relay.DropStopped:          "the relay stopped before it could leave",
