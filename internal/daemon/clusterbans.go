@@ -114,6 +114,9 @@ func (s *sharedBans) carryOut(changes []banlist.Change, node string, now time.Ti
 	for i := range changes {
 		change := &changes[i]
 		ban := banOfEntry(&change.New)
+		if change.New.Lifted { // that has no reason
+			ban = banOfEntry(&change.Old)
+		}
 		said := append(describeBan(ban, change.New.By), "heard_from", node)
 		switch {
 		case !change.New.Lifted:
@@ -125,8 +128,8 @@ func (s *sharedBans) carryOut(changes []banlist.Change, node string, now time.Ti
 			banned++
 			say("banned", append(said, "removed", len(removed))...)
 		case change.Held(): // else what is banned here was never a ban of the cluster
-			s.note(ban.From, "", now)
-			if d.relay.Peers().Unban(ban.From) {
+			s.note(change.New.From, "", now)
+			if d.relay.Peers().Unban(change.New.From) {
 				lifted++
 				say("ban taken away", said...)
 			}

@@ -127,7 +127,7 @@ func TestABanOfTheClusterHoldsOnAllNodes(t *testing.T) {
 	north.hears(t, south)
 	north.holds(t)
 	south.holds(t)
-	north.logged.await(t, `level=INFO msg="ban taken away" from=192\.0\.2\.0/24 until=\S+ reason="" cluster=south heard_from=south`)
+	north.logged.await(t, `level=INFO msg="ban taken away" from=192\.0\.2\.0/24 until=\S+ reason=loud cluster=south heard_from=south`)
 
 	// Another of the same prefix takes the place of that before.
 	south.ban(t, admin.BanWish{From: prefix("192.0.2.0/24"), Reason: "again", Cluster: true})

@@ -84,7 +84,7 @@ type daemon struct {
 	banned  atomic.Uint64 // how often that was
 
 	saver *state.Saver // saves what outlives a restart; nil: nothing does
-	spare *spare       // keeps it while the disk cannot
+	spare spare        // keeps it while the disk cannot
 }
 
 // Run runs a relay until ctx is cancelled, which is no error. The error may be

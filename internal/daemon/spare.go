@@ -21,9 +21,8 @@ type spare struct {
 
 // takeSpare returns the spare that the process before has left, if it has, and
 // the rest of what the service manager has passed.
-func takeSpare(passed []*os.File) (*spare, []*os.File) {
-	taken := new(spare)
-	rest := slices.DeleteFunc(slices.Clone(passed), func(file *os.File) bool {
+func takeSpare(passed []*os.File) (taken spare, rest []*os.File) {
+	rest = slices.DeleteFunc(slices.Clone(passed), func(file *os.File) bool {
 		if file.Name() != spareName {
 			return false
 		}
