@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"regexp"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"udprelay/internal/testneed"
 	"udprelay/internal/testwait"
 )
 
@@ -28,7 +28,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
-			port, err := freePort()
+			port, err := testneed.FreePort()
 			env.Setenv("PORT", fmt.Sprint(port))
 			return err
 		},
@@ -70,14 +70,4 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("%s has no match of %q, but:\n%s", args[0], args[1], content)
-}
-
-// freePort returns a UDP port that nobody has at the moment.
-func freePort() (uint16, error) {
-	conn, err := net.ListenUDP("udp", nil)
-	if err != nil {
-		return 0, err
-	}
-	defer conn.Close()
-	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Port(), nil
 }

@@ -3,13 +3,14 @@ package relay
 import (
 	"bytes"
 	"encoding/binary"
-	"net"
 	"net/netip"
 	"testing"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"udprelay/internal/testneed"
 )
 
 // control returns a control message.
@@ -209,9 +210,11 @@ func kindsOf(addr netip.AddrPort) [][2]byte {
 // closedPort returns the address of a port that nobody listens at.
 func closedPort(t testing.TB, place string) netip.AddrPort {
 	t.Helper()
-	conn := listen(t, place)
-	defer conn.Close()
-	return unmap(conn.LocalAddr().(*net.UDPAddr).AddrPort())
+	port, err := testneed.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return netip.AddrPortFrom(netip.MustParseAddrPort(place).Addr(), port)
 }
 
 // processorTime returns what this process has used.
