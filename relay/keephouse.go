@@ -55,8 +55,7 @@ func (r *Relay) keepHouse(ctx context.Context) {
 			}
 			said.say(r.Stats(), now, false)
 		case now := <-storms.C:
-			at := r.since(now)
-			r.storms.report(r.storms.watch.Tick(at), at, r.log)
+			report(r.storms.watch.Tick(r.since(now)), r.log)
 			if r.receiving.backlog.balancing.Load() || r.storms.watch.AsksEmptied() {
 				r.socket.wake() // also while nothing is received
 			}

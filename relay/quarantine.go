@@ -77,7 +77,7 @@ func (r *Relay) quarantine(p *peers.Peer, now int64) {
 	switch {
 	case !p.Static():
 		r.log.Debug("peer cannot be reached", "peer", p.Addr(), "again_in", wait, "at_most", lastRetry)
-	case f.Unreachable == 1 && r.receiving.saying.Take(linesPerMinute, 1, now/60):
+	case f.Unreachable == 1:
 		r.log.Warn("static peer cannot be reached", "peer", p.Addr(), "again_in", wait, "at_most", lastRetry)
 	}
 }

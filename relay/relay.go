@@ -81,7 +81,6 @@ type Relay struct {
 		rule     *peers.RuleTally // that has decided about the sender in hand; nil: none was asked
 
 		forgetting peers.Bucket                              // of peers that refuse
-		saying     peers.Bucket                              // of static peers that cannot be reached
 		failed     func(netip.AddrPort, Report, []byte) bool // undeliverable
 	}
 }

@@ -7,24 +7,16 @@ import (
 	"time"
 
 	"udprelay/internal/storm"
-	"udprelay/peers"
 )
 
 // asksEvery is how often the socket is asked in a trial, in nanoseconds.
 const asksEvery = int64(5e6)
 
-// linesPerMinute is how many lines the log gets about storms, at once or over
-// the minute; what is left out is counted.
-const linesPerMinute = 10
-
-// storms is the watch for loops, and what is known and logged of it.
+// storms is the watch for loops, and what it needs to know.
 type storms struct {
 	watch *storm.Watch
 	seed  maphash.Seed
 	asked atomic.Int64 // see asksSocket
-
-	logLimit peers.Bucket
-	unlogged atomic.Uint64 // lines that were left out since the last
 }
 
 func newStorms() *storms { return &storms{watch: storm.New(), seed: maphash.MakeSeed()} }
@@ -56,7 +48,7 @@ func (r *Relay) filterStorms(b *batch, received bool, t *tally) {
 		t.dropFrom(d.From, origin, reason)
 	}
 	b.datagrams, b.origins = b.datagrams[:kept], b.origins[:kept]
-	r.storms.report(r.storms.watch.End(), b.at, r.log)
+	report(r.storms.watch.End(), r.log)
 }
 
 // asksSocket reports whether it is time that who receives says whether anything
@@ -71,7 +63,7 @@ func (s *storms) asksSocket(at int64) bool {
 func (r *Relay) emptied() bool { return !r.receiving.backlog.waiting() && r.socket.emptied() }
 
 // report logs what the watch has found.
-func (s *storms) report(events []storm.Event, at int64, log *slog.Logger) {
+func report(events []storm.Event, log *slog.Logger) {
 	for _, e := range events {
 		peer := any(e.Addr)
 		if e.Addr.Port() == 0 { // a sender, whatever its ports
@@ -80,29 +72,17 @@ func (s *storms) report(events []storm.Event, at int64, log *slog.Logger) {
 		switch e.Kind {
 		case storm.Suspected:
 			log.Debug("a peer repeats what others send: looking for a loop", "peer", peer, "repeats_per_second", e.Rate)
-			continue
 		case storm.Cleared:
 			log.Debug("no storm: a peer that repeats what others send produces it", "peer", peer, "repeats_per_second", e.Rate)
-			continue
-		}
-		if !s.logLimit.Take(linesPerMinute, 1, at/60) {
-			s.unlogged.Add(1)
-			continue
-		}
-		var more []any
-		if unlogged := s.unlogged.Swap(0); unlogged > 0 {
-			more = []any{"such_lines_left_out", unlogged}
-		}
-		switch e.Kind {
 		case storm.Cut:
-			log.Warn("storm cut: a peer returns what it is sent", append([]any{"peer", peer,
-				"repeats_per_second", e.Rate, "hint", advice[DropStorm]}, more...)...)
+			log.Warn("storm cut: a peer returns what it is sent", "peer", peer,
+				"repeats_per_second", e.Rate, "hint", advice[DropStorm])
 		case storm.Released:
-			log.Info("storm over: the peer is no longer cut", append([]any{"peer", peer,
-				"dropped", e.Dropped, "after", e.For.Round(time.Millisecond)}, more...)...)
+			log.Info("storm over: the peer is no longer cut", "peer", peer,
+				"dropped", e.Dropped, "after", e.For.Round(time.Millisecond))
 		case storm.Talking:
-			log.Warn("two peers answer each other, perhaps in a loop", append([]any{"peer", peer, "other", e.Other,
-				"datagrams_per_second", e.Rate, "hint", talkAdvice}, more...)...)
+			log.Warn("two peers answer each other, perhaps in a loop", "peer", peer, "other", e.Other,
+				"datagrams_per_second", e.Rate, "hint", talkAdvice)
 		}
 	}
 }

@@ -54,7 +54,6 @@ type Gateway struct {
 	closing    context.Context    // done: the gateway is closed
 	closeNow   context.CancelFunc // makes it so
 	idle       chan struct{}      // has an entry when Options.Idle has changed
-	saying     saying
 
 	connections atomic.Int64 // open now
 

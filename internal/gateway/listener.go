@@ -142,11 +142,9 @@ func (g *Gateway) leavePlace(host peers.Host) {
 }
 
 // sayError says that no connection could be accepted, most likely for the lack
-// of file descriptors; once in a while, for it is tried again and again.
+// of file descriptors.
 func (l *listener) sayError(err error) {
-	if l.gateway.saying.bucket.Take(linesPerMinute, 1, l.gateway.now()/60) {
-		l.gateway.log.Warn("cannot accept a connection", "key", ways[l.way], "listen", l.Addr(), "error", err)
-	}
+	l.gateway.log.Warn("cannot accept a connection", "key", ways[l.way], "listen", l.Addr(), "error", err)
 }
 
 // A counted is a connection that is one of Gateway.open until it is closed.

@@ -4,20 +4,9 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
-	"sync/atomic"
 
 	"udprelay/peers"
 )
-
-// linesPerMinute is how many lines the log gets about clients that were refused
-// or have ended badly, at once or over the minute; what is left out is counted.
-const linesPerMinute = 10
-
-// A saying bounds what is said of clients.
-type saying struct {
-	bucket peers.Bucket
-	unsaid atomic.Uint64 // lines that were left out since the last
-}
 
 // advice is what an operator can do about a reason. Those without it are part
 // of every day.
@@ -43,15 +32,8 @@ func (g *Gateway) ended(addr netip.AddrPort, transport peers.Transport, why Reas
 	args := append([]any{"client", addr, "transport", transport, "reason", why.String()}, details...)
 	level := slog.LevelDebug
 	if advice[why] != "" {
-		if g.saying.bucket.Take(linesPerMinute, 1, g.now()/60) {
-			level = slog.LevelWarn
-			args = append(args, "hint", advice[why])
-			if unsaid := g.saying.unsaid.Swap(0); unsaid > 0 {
-				args = append(args, "such_lines_left_out", unsaid)
-			}
-		} else {
-			g.saying.unsaid.Add(1)
-		}
+		level = slog.LevelWarn
+		args = append(args, "hint", advice[why])
 	}
 	g.log.Log(context.Background(), level, what, args...)
 }

@@ -28,15 +28,15 @@
 //
 //	level=WARN msg="log lines lost" count=95904
 //
-// Repeated events are counted, not repeated. Of lines with the same level and
-// message, whatever their attributes, 10 leave within a minute that begins with
-// the first. The others are counted, and a line says so when the minute is
-// over:
+// Repeated events are counted, not repeated. Of lines with the same level,
+// message and reason (an attribute), whatever their other attributes, 10 leave
+// within a minute that begins with the first. The others are counted, and a line
+// says so when the minute is over:
 //
-//	level=WARN msg="lines left out" about="datagram refused" count=812
+//	level=WARN msg="lines left out" about="client refused" reason=not_let_in count=812
 //
-// So a message must be a constant, and what differs is for the attributes.
-// Lines below info are not counted: who asks for them wants each. No more than
-// 256 messages are told apart in a minute; all others count as one, about
-// "other messages".
+// So a message must be a constant, and what differs is for the attributes; nobody
+// else has to leave lines out. Lines below info are not counted: who asks for them
+// wants each. No more than 256 events are told apart in a minute; all others count
+// as one, about "other messages".
 package logs

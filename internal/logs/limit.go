@@ -17,8 +17,10 @@ const (
 	maxRepeats = 10
 	period     = time.Minute
 
-	maxEvents  = 256 // that are told apart at a time
-	maxMessage = 256 // bytes of a message that tell it from others
+	maxEvents = 256 // that are told apart at a time
+	maxText   = 256 // bytes of a message or a reason that tell it from others
+
+	reasonKey = "reason"
 )
 
 // A limited handler passes on what its limiter admits.
@@ -28,7 +30,7 @@ type limited struct {
 }
 
 func (h *limited) Handle(ctx context.Context, r slog.Record) error {
-	if !h.limit.admit(r.Level, r.Message) {
+	if r.Level >= slog.LevelInfo && !h.limit.admit(event{r.Level, told(r.Message), reason(r)}) {
 		return nil
 	}
 	return h.Handler.Handle(ctx, r)
@@ -40,6 +42,25 @@ func (h *limited) WithAttrs(attrs []slog.Attr) slog.Handler {
 
 func (h *limited) WithGroup(name string) slog.Handler {
 	return &limited{h.Handler.WithGroup(name), h.limit}
+}
+
+// reason returns the attribute of that name that the line has itself, or "".
+func reason(r slog.Record) (text string) {
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == reasonKey {
+			text = told(a.Value.String())
+		}
+		return a.Key != reasonKey
+	})
+	return text
+}
+
+// told returns what tells a text from others.
+func told(text string) string {
+	if len(text) > maxText {
+		text = strings.Clone(text[:maxText])
+	}
+	return text
 }
 
 // A limiter counts lines of the same event that are too many, and says how many
@@ -56,6 +77,7 @@ type limiter struct {
 type event struct {
 	level   slog.Level
 	message string
+	reason  string
 }
 
 // others stands for all events beyond maxEvents. No line that is counted has
@@ -71,25 +93,19 @@ type account struct {
 }
 
 // admit reports whether a line is to leave.
-func (l *limiter) admit(level slog.Level, message string) bool {
-	if level < slog.LevelInfo {
-		return true
-	}
-	if len(message) > maxMessage {
-		message = strings.Clone(message[:maxMessage])
-	}
+func (l *limiter) admit(e event) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return true
 	}
-	a := l.account(event{level, message})
+	a := l.account(e)
 	if a.admitted < maxRepeats {
 		a.admitted++
 		return true
 	}
-	if a.leftOut == 0 || level > a.level {
-		a.level = level
+	if a.leftOut == 0 || e.level > a.level {
+		a.level = e.level
 	}
 	a.leftOut++
 	return false
@@ -136,7 +152,7 @@ func (l *limiter) close() {
 		events = append(events, e)
 	}
 	slices.SortFunc(events, func(a, b event) int {
-		return cmp.Or(cmp.Compare(b.level, a.level), cmp.Compare(a.message, b.message))
+		return cmp.Or(cmp.Compare(b.level, a.level), cmp.Compare(a.message, b.message), cmp.Compare(a.reason, b.reason))
 	})
 	for _, e := range events {
 		l.say(e, accounts[e])
@@ -150,6 +166,10 @@ func (l *limiter) say(e event, a *account) {
 		return
 	}
 	r := slog.NewRecord(time.Now(), a.level, "lines left out", 0)
-	r.AddAttrs(slog.String("about", e.message), slog.Int("count", a.leftOut))
+	r.AddAttrs(slog.String("about", e.message))
+	if e.reason != "" {
+		r.AddAttrs(slog.String(reasonKey, e.reason))
+	}
+	r.AddAttrs(slog.Int("count", a.leftOut))
 	l.out.Handle(ctx, r) // a queue takes everything
 }

@@ -99,6 +99,24 @@ func TestEventsDifferByLevelAndMessage(t *testing.T) {
 	})
 }
 
+func TestEventsDifferByReason(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, log *Log, lines func() []string) {
+		for n := range maxRepeats + 3 {
+			log.Logger().Warn("client refused", "client", n, "reason", "not_let_in")
+			log.Logger().Warn("client refused", "client", n, "reason", "bad_proof", "hint", "none")
+			log.Logger().Warn("client refused", "client", n)
+		}
+		if got := lines(); len(got) != 3*maxRepeats {
+			t.Errorf("want %d lines, got %d", 3*maxRepeats, len(got))
+		}
+		log.Close(soon)
+		wantLines(t, lines(),
+			`<4>lines left out about="client refused" count=3`,
+			`<4>lines left out about="client refused" reason=bad_proof count=3`,
+			`<4>lines left out about="client refused" reason=not_let_in count=3`)
+	})
+}
+
 func TestMessagesBeyondTheBoundShareAnAccount(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, log *Log, lines func() []string) {
 		for n := range maxEvents {
@@ -125,7 +143,7 @@ func TestMessagesBeyondTheBoundShareAnAccount(t *testing.T) {
 
 func TestOnlyTheBeginningOfALongMessageTells(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, log *Log, lines func() []string) {
-		long := strings.Repeat("x", maxMessage)
+		long := strings.Repeat("x", maxText)
 		for n := range maxRepeats + 1 {
 			log.Logger().Info(fmt.Sprint(long, n))
 		}
