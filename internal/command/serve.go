@@ -2,11 +2,13 @@ package command
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -65,9 +67,25 @@ Examples:
 			})
 			if err != nil {
 				_ = systemd.Status(err.Error()) // systemctl status shows the last one; the error is printed anyway
+				pauseIfTaken(ctx, world, err)
 			}
 			return err
 		},
+	}
+}
+
+// bindPause is how long a service whose address cannot be had waits before it ends,
+// for it is started again at once, perhaps for days (RestartSteps= came with systemd
+// 254).
+const bindPause = 2 * time.Second
+
+func pauseIfTaken(ctx context.Context, world World, err error) {
+	if bind := (*daemon.BindError)(nil); !errors.As(err, &bind) || world.getenv("NOTIFY_SOCKET") == "" {
+		return
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(bindPause):
 	}
 }
 

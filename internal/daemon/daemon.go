@@ -88,7 +88,7 @@ type daemon struct {
 }
 
 // Run runs a relay until ctx is cancelled, which is no error. The error may be
-// a [*BindError] or one of the configuration, which has an exit code as well.
+// a [*BindError], a [*ZoneError] or one of the configuration, which has an exit code as well.
 func Run(ctx context.Context, options Options) error {
 	cfg, warnings, err := options.Load()
 	if err != nil {
@@ -217,6 +217,12 @@ func (d *daemon) run(ctx context.Context, control net.Listener, saved *state.Sna
 			}
 		})
 	}
+	var deaf error
+	working.Go(func() {
+		if deaf = d.watchZones(beside); deaf != nil {
+			cancel()
+		}
+	})
 	saving, endSaving := context.WithCancel(context.Background())
 	var lastSave sync.WaitGroup
 	if d.saver != nil {
@@ -241,7 +247,7 @@ func (d *daemon) run(ctx context.Context, control net.Listener, saved *state.Sna
 	endSaving()
 	lastSave.Wait()
 	sayTotals(d.log, d.relay)
-	return err
+	return cmp.Or(err, deaf)
 }
 
 // endReloads has nothing reloaded any more, nor any name looked up.

@@ -109,7 +109,7 @@ func (e *BindError) Hint() string {
 	case errors.Is(e.Err, syscall.EACCES):
 		return "ports below 1024 are for the privileged: grant CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE), or choose a higher port, such as --listen :9000"
 	case errors.Is(e.Err, syscall.EADDRNOTAVAIL):
-		return "this host has no such address; leave the host out to listen on every one"
+		return "this host has no such address, or not yet: leave the host out to listen on every one, or allow it with sysctl net.ipv4.ip_nonlocal_bind=1 (net.ipv6 alike); a socket unit has FreeBind=yes"
 	case errors.Is(e.Err, syscall.EAFNOSUPPORT):
 		return "this system has no such address family; leave the host out to listen on what there is"
 	}
