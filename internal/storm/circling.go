@@ -209,7 +209,7 @@ func (t *circlingTrial) control(hash uint64, now int64) {
 // comes instead. If the suspect stops it for a reason of its own, it brings
 // something else instead, or stops others, too.
 func (t *circlingTrial) missed(c *circlingCounts, now, missing int64) bool {
-	if t.crowded(now) {
+	if t.crowded(c, missing) {
 		return true
 	}
 	all, came := 0, 0
@@ -228,29 +228,31 @@ func (t *circlingTrial) missed(c *circlingCounts, now, missing int64) bool {
 	if all < fewControls && float64(c.others) > (float64(c.othersBefore)+float64(c.before)/2)*part {
 		return false
 	}
-	return came*4 >= all*3 && t.goesOn(after, before, now)
+	return came*4 >= all*3 && goesOn(after, before, now-t.held, t.counted)
 }
 
 // crowded reports whether there is as much as this program can relay all the
 // time, so that others take the place of the payload that is missing, and did so
-// at once. In a loop these came just before, too. If a suspect stops the payload
-// for a reason of its own, others come instead that did not.
-func (t *circlingTrial) crowded(now int64) bool {
-	took := uint64(0)
+// at once. In a loop these came just before, too, and all of them come more
+// often. If a suspect stops the payload for a reason of its own, it brings others
+// instead that did not.
+func (t *circlingTrial) crowded(c *circlingCounts, missing int64) bool {
+	var before, after uint64
 	for _, o := range t.controls[:t.used] {
 		if o.lastBefore > t.held-justBefore {
-			took += o.after
+			before, after = before+o.before, after+o.after
 		}
 	}
 	fast := float64(t.all)*float64(window) >= fastRate*float64(t.counted)
 	atOnce := t.came-t.held <= 2*t.gap+atOnceTime
-	return (!t.emptied || fast && atOnce) && took*4 >= t.others*3 && t.goesOn(t.others, t.all, now)
+	grow := before > 0 && 4*after*(t.all-t.its) >= 3*before*t.others
+	return (!t.emptied || fast && atOnce) && grow && goesOn(c.others, c.before+c.othersBefore, missing, t.counted)
 }
 
-// goesOn reports whether what came so often before the payload was withheld has
-// come as often since, or nearly.
-func (t *circlingTrial) goesOn(after, before uint64, now int64) bool {
-	return float64(after)*3*float64(t.counted) >= float64(before)*2*float64(now-t.held)
+// goesOn reports whether what came so often before has come as often in the time
+// since, or nearly.
+func goesOn(after, before uint64, since, counted int64) bool {
+	return float64(after)*3*float64(counted) >= float64(before)*2*float64(since)
 }
 
 func (c *circlingCounts) count(p phase, picked bool, now int64) {
@@ -348,7 +350,7 @@ func (t *circlingTrial) judge(w *Watch, complete bool) {
 		case t.flushed && span >= measureTime && expected >= 0.5 && float64(c.after) >= max(1, expected/2):
 			w.clear(a)
 		case certain >= 1 && t.missed(c, w.active, missing):
-			t.convict(w, a)
+			t.convict(w, a, missing)
 		case certain >= tooLong && !t.alone(): // others stopped, too: nothing is shown by going on
 		default:
 			left = left || a.repeatRate >= suspectRate // it does not wait for others that take part
@@ -374,8 +376,8 @@ func (t *circlingTrial) over(now int64, complete bool) bool {
 }
 
 // convict cuts the peer, or has a second trial confirm it.
-func (t *circlingTrial) convict(w *Watch, a *account) {
-	if (!t.alone() || t.survive || t.crowded(w.active)) && a.strikes == 0 {
+func (t *circlingTrial) convict(w *Watch, a *account, missing int64) {
+	if (!t.alone() || t.survive || t.crowded(&a.circling, missing)) && a.strikes == 0 {
 		a.strikes++
 		a.trial, a.standing = none, watched
 		return
