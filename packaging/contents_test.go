@@ -27,6 +27,7 @@ var contents = map[string][]string{
 		"-rw-r--r-- /usr/share/man/man5/udprelay.yaml.5.gz",
 		"-rw-r--r-- /usr/share/man/man8/udprelay.8.gz",
 		"-rwxr-xr-x /usr/bin/udprelay",
+		"-rwxr-xr-x /usr/lib/udprelay/restart",
 	},
 	"deb": {"-rw-r--r-- /usr/share/zsh/vendor-completions/_udprelay"},
 	"rpm": {"-rw-r--r-- /usr/share/licenses/udprelay/LICENSE", "-rw-r--r-- /usr/share/zsh/site-functions/_udprelay"},

@@ -64,6 +64,7 @@ func (b *builder) stage(ctx context.Context, arch string) (string, error) {
 		s.copy("packaging/"+script, script)
 	}
 	s.copyAll("systemd/*.service", "systemd")
+	s.copyAll("packaging/restart.sh", ".")
 	for _, page := range []string{"udprelay.8", "udprelay.yaml.5"} {
 		s.pack(s.read("docs/man/"+page), "man/"+page+".gz")
 	}

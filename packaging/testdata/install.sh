@@ -65,6 +65,8 @@ for name in udprelay udprelay-games; do
 	ln -s private/$name root/var/lib/$name
 done
 
+is [ -x root/usr/lib/udprelay/restart ]
+
 step="upgrade with a configuration that was changed"
 echo '# mine' >>root/etc/udprelay/udprelay.yaml
 run dpkg -i --force-confdef --force-confold /tmp/later.deb
