@@ -51,8 +51,9 @@ func (r *Relay) filterStorms(b *batch, received bool, t *tally) {
 	report(r.storms.watch.End(), r.log)
 }
 
-// asksSocket reports whether it is time that who receives says whether anything
-// waits, though nothing came to the socket: links brought what there is.
+// asksSocket reports whether it is time to wake the receiving goroutine, so that
+// it says whether anything waits: links have brought datagrams, and the socket
+// may have none.
 func (s *storms) asksSocket(at int64) bool {
 	last := s.asked.Load()
 	return at-last >= asksEvery && s.asked.CompareAndSwap(last, at)

@@ -53,8 +53,12 @@ func (d *daemon) lockState() (unlock func(), err error) {
 // readState returns what the process before has saved.
 func (d *daemon) readState() (*state.Snapshot, error) {
 	saved, err := d.readStateFile()
-	if err != nil || d.places.state == "" {
-		return saved, err
+	if err != nil {
+		return nil, err
+	}
+	if d.places.state == "" {
+		complain(d.log, d.spare.keep(nil))
+		return saved, nil
 	}
 	return d.spare.newer(saved, d.log), nil
 }

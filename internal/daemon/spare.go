@@ -27,7 +27,7 @@ func takeSpare(passed []*os.File) (taken spare, rest []*os.File) {
 			return false
 		}
 		if taken.file != nil {
-			taken.file.Close() // two cannot be told apart: the later one is newer
+			taken.file.Close() // of an earlier process: the later one is newer
 		}
 		taken.file = file
 		return true
@@ -43,13 +43,13 @@ func (s *spare) newer(file *state.Snapshot, log *slog.Logger) *state.Snapshot {
 	}
 	held, err := state.LoadFrom(s.file, time.Now())
 	if err != nil {
-		log.Warn("the peers that the service manager has kept cannot be used", "error", err)
+		log.Warn("peers and bans in memory cannot be used", "error", err)
 		return file
 	}
 	if !held.Saved.After(file.Saved) {
 		return file
 	}
-	log.Info("peers and bans are those that the service manager has kept, for the state file could not be written", "peers", len(held.Peers))
+	log.Info("peers and bans restored from memory: the state file could not be written", "peers", len(held.Peers))
 	return held
 }
 

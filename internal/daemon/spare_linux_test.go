@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"udprelay/internal/config"
 	"udprelay/internal/state"
 	"udprelay/internal/testwait"
 )
@@ -45,32 +46,33 @@ func stored(t *testing.T, manager *net.UnixConn, name string) *os.File {
 	}
 }
 
-// awaitPeers waits until the memory has so many peers.
-func awaitPeers(t *testing.T, memory *os.File, count int) {
+// leaveMemory runs a relay, with one peer, whose state file cannot be written,
+// for its directory is missing; and returns the memory that it has left.
+func leaveMemory(t *testing.T, manager *net.UnixConn) (file config.Setting, relay *net.UDPAddr, peer guest, memory *os.File) {
 	t.Helper()
+	file = keyed("state.file", filepath.Join(shortDirectory(t), "missing", "peers"))
+	d := start(t, surroundings{}, file)
+	relay = d.addr(t)
+	memory = stored(t, manager, spareName)
+	peer = enter(t, "127.0.0.2", relay)
 	testwait.Until(t, func() bool {
 		held, err := state.LoadFrom(memory, time.Now())
-		return err == nil && len(held.Peers) == count
-	}, "want the peers in the memory that the service manager keeps")
+		return err == nil && len(held.Peers) == 1
+	}, "want the peer in the memory that the service manager keeps")
+	if err := d.stop(); err != nil {
+		t.Fatal(err)
+	}
+	return file, relay, peer, memory
 }
 
 func TestWhatCannotBeWrittenOutlivesARestartInMemory(t *testing.T) {
 	manager := managed(t)
-	file := keyed("state.file", filepath.Join(shortDirectory(t), "missing", "peers"))
-	d := start(t, surroundings{}, file)
-	relay := d.addr(t)
-	memory := stored(t, manager, spareName)
-	listener := enter(t, "127.0.0.2", relay)
-	awaitPeers(t, memory, 1)
-	if err := d.stop(); err != nil {
-		t.Fatal(err)
-	}
-
-	d = start(t, surroundings{sockets: []*os.File{memory}}, file, keyed("listen", relay.String()))
-	d.await(t, `level=INFO msg="peers and bans are those that the service manager has kept, .*" peers=1`)
+	file, relay, listener, memory := leaveMemory(t, manager)
+	d := start(t, surroundings{sockets: []*os.File{memory}}, file, keyed("listen", relay.String()))
+	d.await(t, `level=INFO msg="peers and bans restored from memory: .*" peers=1`)
 	d.addr(t)
-	enter(t, "127.0.0.3", relay).say(t, "to who is silent")
-	listener.hears(t, "to who is silent")
+	enter(t, "127.0.0.3", relay).say(t, "to a silent peer")
+	listener.hears(t, "to a silent peer")
 
 	if err := os.Mkdir(filepath.Dir(file.Value), 0o700); err != nil {
 		t.Fatal(err)
@@ -84,16 +86,7 @@ func TestWhatCannotBeWrittenOutlivesARestartInMemory(t *testing.T) {
 
 // What is in memory may be older than the file, or cut off.
 func TestMemoryGivesWayToANewerFile(t *testing.T) {
-	manager := managed(t)
-	file := keyed("state.file", filepath.Join(shortDirectory(t), "missing", "peers"))
-	d := start(t, surroundings{}, file)
-	relay := d.addr(t)
-	memory := stored(t, manager, spareName)
-	enter(t, "127.0.0.2", relay)
-	awaitPeers(t, memory, 1)
-	if err := d.stop(); err != nil {
-		t.Fatal(err)
-	}
+	file, _, _, memory := leaveMemory(t, managed(t))
 	if err := os.Mkdir(filepath.Dir(file.Value), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -111,9 +104,9 @@ func TestMemoryGivesWayToANewerFile(t *testing.T) {
 		}
 		return os.NewFile(uintptr(fd), spareName)
 	}
-	d = start(t, surroundings{sockets: []*os.File{again()}}, file)
+	d := start(t, surroundings{sockets: []*os.File{again()}}, file)
 	d.await(t, `msg="peers are back" count=2`)
-	if d.log.Has("has kept") {
+	if d.log.Has("from memory") {
 		t.Error("want the newer file read, got what was in memory")
 	}
 	if err := d.stop(); err != nil {
@@ -123,6 +116,18 @@ func TestMemoryGivesWayToANewerFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	d = start(t, surroundings{sockets: []*os.File{again()}}, file)
-	d.await(t, `level=WARN msg="the peers that the service manager has kept cannot be used" error=`)
+	d.await(t, `level=WARN msg="peers and bans in memory cannot be used" error=`)
 	d.addr(t)
+}
+
+// Memory is given back once nothing is to be saved.
+func TestMemoryIsGivenBackWithoutAStateFile(t *testing.T) {
+	manager := managed(t)
+	_, _, _, memory := leaveMemory(t, manager)
+	d := start(t, surroundings{sockets: []*os.File{memory}}, keyed("state.file", "none"))
+	d.addr(t)
+	told(t, manager, "FDSTOREREMOVE=1\nFDNAME="+spareName)
+	if d.log.Has("from memory") {
+		t.Error("want nothing restored")
+	}
 }

@@ -35,8 +35,7 @@
 //
 //	level=WARN msg="lines left out" about="client refused" reason=not_let_in count=812
 //
-// So a message must be a constant, and what differs is for the attributes; nobody
-// else has to leave lines out. Lines below info are not counted: who asks for them
-// wants each. No more than 256 events are told apart in a minute; all others count
+// So a message must be a constant, and what differs goes into the attributes;
+// callers need no limit of their own. Lines below info are never left out. No more than 256 events are told apart in a minute; all others count
 // as one, about "other messages".
 package logs

@@ -335,8 +335,8 @@ func checkCosts(t *testing.T, list []traffic, seedCount uint64, peerCount int, e
 	}
 }
 
-// Who overloads a relay, or nearly, is not taken for a loop, and what trials may
-// take is bounded.
+// Honest peers that overload a relay, or nearly, are not taken for a loop, and
+// trials withhold a bounded part.
 func TestHonestTrafficThatOverloadsARelay(t *testing.T) {
 	for _, percent := range []int64{95, 120} {
 		for _, test := range slices.Concat(honest, changing) {

@@ -41,8 +41,8 @@ func TestAFullDiskStopsNoRelaying(t *testing.T) {
 	await(t, "systemctl status to say it", func() bool { return strings.HasPrefix(c.show(service, "StatusText"), "NOT SAVED: save peers to ") })
 	c.want(service, "NFileDescriptorStore=2")
 
-	// Nobody who only listens is lost, neither by a restart nor by a crash: systemd
-	// has kept the peers in memory.
+	// Silent peers survive both a restart and a crash: systemd has kept them in
+	// memory.
 	c.run("systemctl", "restart", service)
 	s.goesOn(t, 400, first, second, late)
 	c.kill("KILL")
